@@ -26,7 +26,9 @@ def reference_backbone(bands: int = 3) -> nn.Sequential:
     return body
 
 
-def reference_faster_rcnn(classes: int, bands: int = 3, size: int = 128, backbone: nn.Module | None = None) -> FasterRCNN:
+def reference_faster_rcnn(
+    classes: int, bands: int = 3, size: int = 128, backbone: nn.Module | None = None
+) -> FasterRCNN:
     """torchvision's FasterRCNN for `classes` object classes (background comes on top) and chips of `size` px.
 
     Chips arrive normalised, so the module's own normalisation is the identity and its resize does nothing.
