@@ -1,0 +1,61 @@
+# make lab    install, make the data, open the course      make test    everything that must pass
+# make notebooks | check | run LECTURE=03 | doctor
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+DATA   := $(or $(GEODL_DATA),data)
+THREADS ?= 1
+
+# The first interpreter that is new enough and can build an environment; the versions that are tested come first.
+CAN = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < $(1))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c "$(call CAN,(3, 14))" 2>/dev/null && { echo $$p; exit; }; done; \
+	for p in python3.14 python3.15 python3 python; do \
+	$$p -c "$(call CAN,(4, 0))" 2>/dev/null && { echo $$p; exit; }; done)
+
+# Nothing in a test may wait for the net: clients that honour a proxy are sent to a port where nobody listens.
+OFFLINE = http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 HTTP_PROXY=http://127.0.0.1:9 \
+	HTTPS_PROXY=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost HF_HUB_OFFLINE=1
+
+.PHONY: lab test notebooks check run doctor data
+.DELETE_ON_ERROR:
+
+lab: $(VENV)/installed data
+	$(PY) -m jupyter lab --notebook-dir=. notebooks/00_welcome.ipynb
+
+test: check data
+	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -q -n 2 --dist loadfile tests
+	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) GEODL_BUDGET=quick CUDA_VISIBLE_DEVICES= $(PY) -m pytest -q -n 2 \
+		--dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+check: $(VENV)/installed-dev
+	$(PY) -m ruff check .
+	$(PY) lectures/build.py --check
+
+notebooks: $(VENV)/installed-dev data
+	$(PY) lectures/build.py
+
+run: $(VENV)/installed data
+	@test -n "$(LECTURE)" || { echo "Which lecture? For example: make run LECTURE=03"; exit 2; }
+	$(PY) lectures/build.py --run $(LECTURE)
+
+doctor: $(VENV)/installed
+	$(PY) -m geodl_course.doctor
+
+data: $(DATA)/towns/dataset.json
+
+$(DATA)/towns/dataset.json: | $(VENV)/installed
+	$(PY) data_scripts/make.py towns
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found."; \
+		echo "Install one (python.org, your package manager; on Debian and Ubuntu also python3-venv),"; \
+		echo "or name it: make lab PYTHON=/path/to/python3"; exit 2; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
