@@ -149,6 +149,36 @@ def package_hash(root, sources):
     return digest(*(f"{path.relative_to(root).as_posix()} {shape(trees[path])}" for path in sorted(trees)))
 
 
+def mirrored(path):
+    """Names of the objects that a lecture mirrors: {"ops.boxes:box_iou", ...}."""
+    names = [cell.metadata.get("mirror", "").split(",") for cell in cells_of(path)]
+    return {name.strip() for group in names for name in group if name.strip()}
+
+
+def called(root, name):
+    """Names of the objects of ops and models that a mirrored object uses, in the form of `mirror`."""
+    module, _, wanted = name.partition(":")
+    tree = ast.parse((root / PACKAGE / (module.replace(".", "/") + ".py")).read_text())
+    known = {node.name: f"{module}:{node.name}" for node in tree.body if hasattr(node, "name")}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and re.match(rf"{PACKAGE}\.(ops|models)\b", node.module or ""):
+            source = node.module.removeprefix(f"{PACKAGE}.")
+            known.update({alias.asname or alias.name: f"{source}:{alias.name}" for alias in node.names})
+    (node,) = [node for node in tree.body if getattr(node, "name", None) == wanted]
+    return {known[n.id] for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in known} - {name}
+
+
+def toothless(root, path):
+    """Mirrored objects that call what no lecture has shown so far: there a student's edit would change nothing."""
+    so_far = sorted(other for other in path.parent.glob("[0-9][0-9]_*.py") if other.name <= path.name)
+    shown = set().union(*map(mirrored, so_far))
+    return [
+        f"{name} uses {', '.join(missing)}: mirror that too, here or in an earlier lecture"
+        for name in sorted(mirrored(path))
+        if (missing := sorted(called(root, name) - shown))
+    ]
+
+
 # --- a lecture source as a notebook -----------------------------------------------------------------------------------
 
 
@@ -198,6 +228,7 @@ def compose(root, path, edition):
             raise BuildError(f"{where}: {code_lines(cell.source)} lines of code; a slide holds {CELL_LINES}: split it")
         notebook.cells.append(cell)
     code = [re.sub(r"^[%!].*$", "", cell.source, flags=re.M) for cell in notebook.cells if cell.cell_type == "code"]
+    code += [f"import {PACKAGE}.{name.partition(':')[0]}" for name in sorted(mirrored(path))]
     notebook.metadata["geodl_course"] = {
         "lecture": digest(path.read_text()),
         "package": package_hash(root, code),
@@ -349,7 +380,7 @@ def build(root, path, edition):
     }
     settle(execute(notebook, target.parent, environment, f"{path.stem} ({edition})"))
     nbformat.validate(notebook)
-    broken = problems(notebook)
+    broken = problems(notebook) + toothless(root, path)
     if edition == "student":
         text = nbformat.writes(notebook)
         broken += [f"solution text leaks: {line}" for line in solution_lines(root, path) if line in text]
@@ -363,7 +394,7 @@ def check(root, path, edition):
     reason = stale(root, path, edition)
     if reason:
         return [f"{reason}: run make notebooks"]
-    return problems(nbformat.read(target_of(root, path, edition), as_version=4))
+    return problems(nbformat.read(target_of(root, path, edition), as_version=4)) + toothless(root, path)
 
 
 def run(root, path):
