@@ -6,24 +6,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from geodl_course.models.backbones import small_backbone
+
 SIZES = (8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
-CHANNELS = 96
-
-
-def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
-
-
-def reference_backbone(bands: int = 3) -> nn.Sequential:
-    """images (B, bands, H, W) -> (B, 96, H / 4, W / 4)."""
-    body = nn.Sequential(
-        block(bands, 32, 2), block(32, 32, 1), block(32, 64, 2), block(64, 64, 1), block(64, 96, 1), block(96, 96, 1)
-    )
-    body.out_channels = CHANNELS
-    return body
 
 
 def reference_faster_rcnn(
@@ -32,9 +18,9 @@ def reference_faster_rcnn(
     """torchvision's FasterRCNN for `classes` object classes (background comes on top) and chips of `size` px.
 
     Chips arrive normalised, so the module's own normalisation is the identity and its resize does nothing.
-    `backbone` has `out_channels` and gives one map of stride 4; the default is `reference_backbone`.
+    `backbone` has `out_channels` and gives one map of stride 4; the default is the course's small one.
     """
-    backbone = backbone or reference_backbone(bands)
+    backbone = backbone or small_backbone(bands)
     return FasterRCNN(
         backbone,
         rpn_anchor_generator=AnchorGenerator((SIZES,), (RATIOS,)),

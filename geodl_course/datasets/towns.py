@@ -1,0 +1,130 @@
+"""Generated towns: whole scenes that look like an orthophoto, with exact polygons of buildings, tanks and vehicles."""
+
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from geodl_course.datasets import town_render as render
+from geodl_course.datasets.town_plan import plan_town
+
+CLASSES = ["building", "tank", "vehicle"]
+CRS = "EPSG:26917"
+RESOLUTION = 0.4
+
+
+@dataclass
+class Scene:
+    """image (3, H, W) uint8; objects: (class, polygon in pixels, row downwards); sun: unit vector (right, down, up)."""
+
+    image: np.ndarray
+    objects: list
+    sun: np.ndarray
+    resolution: float
+    origin: tuple
+
+
+def sun_and_look(rng):
+    """The sun's direction (it stands in the south) and what one flight's camera and air make of the colours."""
+    azimuth, elevation = np.radians(rng.uniform(120, 240)), np.radians(rng.uniform(36, 58))
+    sun = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
+    look = dict(
+        shadow=rng.uniform(0.82, 1.0), gain=rng.uniform(0.98, 1.12) * (1 + 0.03 * rng.standard_normal(3)),
+        lift=np.array([0.01, 0.015, 0.025]) * rng.uniform(0, 2), gamma=rng.uniform(0.72, 0.85),
+        blur=rng.uniform(0.5, 0.75), noise=rng.uniform(1.5, 4.0),
+    )  # fmt: skip
+    return sun, look
+
+
+def make_scene(seed, size=2048, resolution=RESOLUTION):
+    """One town of (size, size) px at `resolution` metres. The same seed gives the same bytes."""
+    from shapely import transform
+
+    planning, painting = (np.random.default_rng([seed, stream]) for stream in (1, 2))
+    plan, seeds = plan_town(planning, size * resolution)
+    sun, look = sun_and_look(painting)
+    canvas = render.new_canvas(painting, size, resolution, sun, (plan.green * 1.1, plan.green * (1.0, 0.86, 0.9)))
+    place = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(resolution)
+    far = np.stack([np.square(place - np.float32(x)) + np.square(place - np.float32(y))[:, None] for x, y in seeds])
+    district = far.argmin(0)
+    for part in sorted(plan.ground, key=lambda part: part.get("layer", 0)):
+        render.paint_surface(canvas, part, district)
+    for part in plan.lines:
+        render.paint_lines(canvas, part, district)
+    paint = dict(tank=render.paint_tank, vehicle=render.paint_vehicle, building=render.paint_roof)
+    for part in plan.boxes:
+        render.paint_box(canvas, part)
+    for kind, _, parts, _ in plan.objects:
+        for part in parts:
+            (render.paint_box if part.get("box") else paint[kind])(canvas, part)
+    stamps = render.tree_stamps(painting, canvas)
+    leaf = plan.green * painting.uniform(0.62, 0.85)
+    for x, y, share, _ in plan.trees:
+        stamp = stamps[min(int(share * len(stamps)), len(stamps) - 1)]
+        tone = leaf * (1 + 0.12 * painting.standard_normal()) + 0.015 * painting.standard_normal(3)
+        render.paint_tree(canvas, stamp, x, y, tone)
+    image = render.develop(canvas, painting, look)
+    objects = [(kind, transform(shape, lambda xy: xy / resolution)) for kind, shape, _, _ in plan.objects]
+    return Scene(image, objects, sun, resolution, (440000.0 + 1000 * (seed % 100), 4390000.0))
+
+
+def write_scene(folder, seed, name="scene", size=2048, resolution=RESOLUTION):
+    """Write one scene as `name`.tif and `name`.gpkg (fields id, type); returns both paths."""
+    import geopandas
+    import pyogrio
+    import rasterio
+    from shapely import transform
+
+    scene = make_scene(seed, size, resolution)
+    image, objects = Path(folder) / f"{name}.tif", Path(folder) / f"{name}.gpkg"
+    x, y = scene.origin
+    profile = dict(
+        driver="GTiff", count=3, height=size, width=size, dtype="uint8", crs=CRS, photometric="RGB", tiled=True,
+        blockxsize=256, blockysize=256, compress="deflate", zlevel=1,
+        transform=rasterio.Affine(resolution, 0, x, 0, -resolution, y),
+    )  # fmt: skip
+    with rasterio.open(image, "w", **profile) as raster:
+        raster.write(scene.image)
+        raster.descriptions = ("red", "green", "blue")
+    kinds, shapes = zip(*scene.objects, strict=True)
+    shapes = [transform(shape, lambda xy: xy * (resolution, -resolution) + (x, y)) for shape in shapes]
+    table = geopandas.GeoDataFrame(dict(id=range(1, len(kinds) + 1), type=kinds), geometry=shapes, crs=CRS)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})  # same seed, same bytes
+    table.to_file(objects, driver="GPKG", layer="objects", engine="pyogrio")
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    return image, objects
+
+
+def make_towns(out, scenes=5, size=128, seed=0, workers=2, extent=2048, progress=True):
+    """Chip folder `out` of `size`-px chips from `scenes` towns of `extent` px; the scenes stay beside it in `out`_scenes.
+
+    The last scene is test, the one before val, the others train, so that no split shares ground with another.
+    """
+    from geodl_course.chips import ChipError
+    from geodl_course.datasets.chipping import chip_scenes
+
+    out = Path(out)
+    if scenes < 3:
+        raise ValueError(f"towns needs at least 3 scenes, one for each split, not {scenes}.")
+    if out.exists():
+        raise ChipError(f"{out} exists already and is kept as it is. Remove it or choose another name.")
+    folder = out.with_name(f"{out.name}_scenes")
+    half_made = out.with_name(f"{out.name}_scenes.part")
+    shutil.rmtree(half_made, ignore_errors=True)
+    half_made.mkdir(parents=True)
+    names = [f"scene_{index}" for index in range(scenes)]
+    seeds = [100 * seed + index for index in range(scenes)]
+    with ProcessPoolExecutor(min(workers, scenes), mp_context=get_context("spawn")) as pool:
+        written = list(pool.map(write_scene, [half_made] * scenes, seeds, names, [extent] * scenes))
+    shutil.rmtree(folder, ignore_errors=True)
+    half_made.rename(folder)
+    splits = ["train"] * (scenes - 2) + ["val", "test"]
+    sources = [(folder / tif.name, folder / gpkg.name, split) for (tif, gpkg), split in zip(written, splits, strict=True)]
+    return chip_scenes(
+        sources, out, class_field="type", size=size, name="towns", classes=CLASSES, progress=progress,
+        licence="generated by this course; same licence as the course", citation="geodl_course, datasets/towns.py",
+        recipe=dict(maker="towns", scenes=scenes, size=size, seed=seed, extent=extent, resolution=RESOLUTION),
+    )  # fmt: skip
