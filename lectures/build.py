@@ -55,6 +55,9 @@ def shape(node):
         return tuple(shape(item) for item in node)
     if not isinstance(node, ast.AST):
         return repr(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty strings around the parts of a nested format
+        parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return "JoinedStr", shape(parts)
     docstring = docstring_of(node)
     fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"]
     return type(node).__name__, *(

@@ -312,3 +312,20 @@ def test_widget_views_and_overwritten_progress_lines_are_not_stored():
     kept = builder.settle(nbformat.v4.new_notebook(cells=cells)).cells[0].outputs
     assert [set(output.get("data", {})) for output in kept] == [{"image/png", "text/plain"}, set()]
     assert kept[1].text == "100%\ndone\n"
+
+
+@pytest.mark.parametrize(
+    "a, b, same",
+    [
+        ('def f(x):\n    """One."""\n    return x', "def f(x):\n    return x  # two", True),
+        ("f(1, '')", "f(1)", False),
+        ("f'{a:<{b}}'", "f'{a:>{b}}'", False),
+        ("x = [0]", "x = []", False),
+        ("x = None", "x = 0", False),
+        ("%matplotlib inline", "%matplotlib widget", False),
+        ('class A:\n    "A."\n    b = "text"', 'class A:\n    b = "text"', True),
+        ('class A:\n    "A."\n    b = "text"', 'class A:\n    b = "other"', False),
+    ],
+)
+def test_same_code_overlooks_comments_and_docstrings_only(a, b, same):
+    assert builder.same_code(a, b) is same

@@ -1,0 +1,127 @@
+"""The doctor on healthy and on broken installs: stubs stand before the real packages on the path."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geodl_course import doctor
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def ask(stubs, **environment):
+    """Exit code and {line name: (verdict, words)} of the doctor with `stubs` first on the path."""
+    path = os.pathsep.join([str(stubs), str(REPOSITORY)])
+    answer = subprocess.run(
+        [sys.executable, "-m", "geodl_course.doctor"],
+        env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **environment},
+        cwd=stubs,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stderr == "", answer.stderr
+    lines = [re.fullmatch(r"(OK|NOTE|FAIL) +([^:]+): (.*)", line).groups() for line in answer.stdout.splitlines()]
+    assert [name for _, name, _ in lines] == list(doctor.LINES)
+    return answer.returncode, {name: (verdict, words) for verdict, name, words in lines}
+
+
+def stub(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_healthy_install_passes_and_both_versions_are_named(tmp_path):
+    import torch
+    import torchvision
+
+    code, lines = ask(tmp_path)
+    assert code == 0
+    assert lines["torch and torchvision"] == (
+        "OK",
+        f"torch {torch.__version__.split('+')[0]}, torchvision {torchvision.__version__.split('+')[0]}",
+    )
+
+
+@pytest.mark.parametrize(
+    "name, text, line, words",
+    [
+        (
+            "torchvision/ops.py",
+            'raise RuntimeError("operator torchvision::nms does not exist")',
+            "torch and torchvision",
+            "operator torchvision::nms does not exist",
+        ),
+        ("torchvision/ops.py", "def nms(*a): raise NotImplementedError()", "torch and torchvision", "NotImplemented"),
+        ("torch.py", 'raise ModuleNotFoundError("No module named torch")', "torch and torchvision", "No module named"),
+        ("torch.py", 'raise OSError("libcudart.so.13: cannot open")', "torch and torchvision", "libcudart"),
+        ("rasterio.py", 'raise ImportError("libgdal")', "rasters and vectors", "rasterio (ImportError)"),
+        (
+            "ipywidgets-7.8.1.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: ipywidgets\nVersion: 7.8.1\n",
+            "Jupyter",
+            "the widgets need ipywidgets 8",
+        ),
+    ],
+)
+def test_a_broken_install_fails_on_its_own_line_with_the_next_step(tmp_path, name, text, line, words):
+    if "/ops" in name:
+        stub(tmp_path, "torchvision/__init__.py", "")
+    stub(tmp_path, name, text)
+    code, lines = ask(tmp_path)
+    assert code == 1
+    assert lines[line][0] == "FAIL" and words in lines[line][1] and doctor.INSTALL in lines[line][1]
+    assert [name for name, (verdict, _) in lines.items() if verdict == "FAIL"] == [line]
+
+
+def test_data_sets_are_named_and_missing_ones_come_with_the_command(tmp_path):
+    code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
+    assert code == 0 and lines["data sets"][0] == "NOTE" and "data_scripts/make.py towns" in lines["data sets"][1]
+    stub(tmp_path, "data/towns/dataset.json", "{}")
+    stub(tmp_path, "data/half.part/images/1.tif", "")
+    code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
+    assert lines["data sets"] == ("OK", f"towns in {tmp_path / 'data'}")
+
+
+@pytest.mark.parametrize("built, word", [("None", "CPU build"), ("'13.0'", "update the driver")])
+def test_a_driver_without_a_usable_gpu_is_explained(tmp_path, monkeypatch, built, word):
+    stub(
+        tmp_path,
+        "torch.py",
+        f"""
+class cuda:
+    is_available = staticmethod(lambda: False)
+class backends:
+    class mps:
+        is_available = staticmethod(lambda: False)
+class version:
+    cuda = {built}
+""",
+    )
+    stub(tmp_path, "nvidia-smi", "#!/bin/sh\necho 535.10\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    _, lines = ask(tmp_path, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert lines["GPU"][0] == "NOTE" and "535.10" in lines["GPU"][1] and word in lines["GPU"][1]
+
+
+def test_old_python_missing_packages_and_a_full_disk(monkeypatch):
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 4))
+    assert doctor.look_at_python()[0] is False
+    monkeypatch.setattr(doctor, "_version", lambda name: "missing")
+    assert doctor.look_at_jupyter()[0] is False
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("usage", (), {"free": 1e9}))
+    state, words = doctor.look_at_disk()
+    assert state is None and "1.0 GB free" in words
+
+
+def test_the_doctor_survives_an_examination_that_stops(monkeypatch, capsys):
+    def stop():
+        raise OSError("no such drive")
+
+    monkeypatch.setitem(doctor.LINES, "disk", stop)
+    assert doctor.main() == 1
+    assert "FAIL  disk: could not be examined: OSError: no such drive" in capsys.readouterr().out

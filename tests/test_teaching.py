@@ -1,0 +1,112 @@
+"""Budgets, proofs and checks as a notebook uses them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import geodl_course
+from geodl_course import exercises, teaching
+
+
+@pytest.mark.parametrize(
+    "variable, cuda, name, chips",
+    [(None, False, "quick", 2), (None, True, "full", 20), ("quick", True, "quick", 2), ("full", False, "full", 20)],
+)
+def test_budget_follows_the_machine_and_the_variable(monkeypatch, variable, cuda, name, chips):
+    monkeypatch.delenv("GEODL_BUDGET", raising=False)
+    if variable:
+        monkeypatch.setenv("GEODL_BUDGET", variable)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    budget = teaching.budget(chips=(2, 20), batch_size=8)
+    assert (budget.name, budget.chips, budget.batch_size) == (name, chips, 8)
+    assert repr(budget) == f"{name} budget\n  chips       {chips}\n  batch_size  8"
+
+
+def test_budget_names_what_is_wrong(monkeypatch):
+    monkeypatch.setenv("GEODL_BUDGET", "fast")
+    with pytest.raises(ValueError, match="'fast'; set it to quick or full"):
+        teaching.budget()
+    monkeypatch.setenv("GEODL_BUDGET", "quick")
+    with pytest.raises(AttributeError, match="no 'epoch'; it has epochs"):
+        _ = teaching.budget(epochs=3).epoch
+
+
+def test_require_names_both_versions_and_the_next_step():
+    teaching.require(geodl_course.__version__)
+    with pytest.raises(
+        ImportError, match=rf"written for geodl_course 9.9, installed is {geodl_course.__version__}.*git"
+    ):
+        teaching.require("9.9")
+
+
+def test_check_same_prints_the_difference_and_the_count(capsys):
+    teaching.check_same(lambda a: a, lambda a: a + 1e-6, torch.zeros(3, 5))
+    assert capsys.readouterr().out == "equal to 1e-06 on 15 values\n"
+    teaching.check_same(lambda: (1, [2.0, np.nan]), lambda: (np.int64(1), [2.0, np.nan]))
+    assert capsys.readouterr().out == "equal to 0e+00 on 3 values\n"
+    teaching.check_same(lambda: torch.tensor([True, False]), lambda: np.array([True, False]))
+    teaching.check_same(lambda: torch.tensor([np.inf, 1.0]), lambda: torch.tensor([np.inf, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, message",
+    [
+        (torch.zeros(2), torch.tensor([0, 1e-3]), "differ by 1.0e-03"),
+        (torch.zeros(2), torch.zeros(2, 1), "shapes differ"),
+        (torch.zeros(2), (torch.zeros(2), torch.zeros(2)), "shapes differ"),
+        (torch.zeros(2), torch.tensor([0, np.nan]), "differ by"),
+        (torch.zeros(2), torch.tensor([0, np.inf]), "differ by"),
+        (torch.tensor([True]), torch.tensor([False]), "differ by"),
+    ],
+)
+def test_check_same_raises_on_any_difference(ours, theirs, message, capsys):
+    with pytest.raises(AssertionError, match=message):
+        teaching.check_same(lambda: ours, lambda: theirs)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def register(monkeypatch):
+    monkeypatch.setattr(exercises, "CHECKS", {})
+
+    @exercises.exercise("99.1")
+    def double(answer):
+        return None if answer(3) == 6 else f"of 3 it makes {answer(3)}"
+
+
+def unfinished(x):
+    raise NotImplementedError("exercise 99.1")
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (lambda x: 2 * x, "right"),
+        (lambda x: x + 1, "not yet. of 3 it makes 4"),
+        (lambda x: None, "not yet. of 3 it makes None"),
+        (lambda x: x / 0, "stops with ZeroDivisionError: division by zero"),
+        (unfinished, "not done yet"),
+    ],
+)
+def test_check_tells_right_from_wrong_from_not_done(register, capsys, answer, words):
+    teaching.check("99.1", answer)
+    assert capsys.readouterr().out == f"Exercise 99.1: {words}\n"
+
+
+def test_a_number_is_registered_once(register):
+    with pytest.raises(AssertionError, match="two checks"):
+        exercises.exercise("99.1")(print)
+
+
+@given(number=st.integers(0, 50), size=st.integers(2, 2000), seed=st.integers(0, 99))
+def test_random_boxes_are_proper_boxes_inside_the_chip(number, size, seed):
+    boxes = teaching.random_boxes(number, size, seed)
+    assert boxes.shape == (number, 4)
+    assert (boxes >= 0).all() and (boxes <= size).all() and (boxes[:, 2:] - boxes[:, :2] >= 0.99).all()
+    assert torch.equal(boxes, teaching.random_boxes(number, size, seed))
+
+
+def test_random_boxes_without_a_seed_differ_each_time():
+    assert not torch.equal(teaching.random_boxes(5, seed=None), teaching.random_boxes(5, seed=None))
