@@ -9,9 +9,9 @@ The rules, which lecture 01 tells:
 * An object that a chip border cuts keeps the part inside as an instance of its own when at least `min_visible` of its
   area is inside and the part is at least 2 pixels wide and high. Smaller rests become background.
 * Chips without a valid pixel are left out. A raster smaller than a chip is filled up with nodata.
-* split="spatial": chips are ordered along a direction that `seed` draws, and the far end becomes test, the next block
-  val, the rest train. Then train chips that touch a val or test chip, also at a corner or by overlap, are dropped,
-  and val chips that touch a test chip. `counts` and `recipe` in dataset.json say how many.
+* split="spatial": chips are ordered along a direction that `seed` draws; the block at one end becomes val, the one at
+  the other end test, and all between train. Then train chips that touch a val or test chip, also at a corner or by
+  overlap, are dropped, and val chips that touch a test chip. `recipe` in dataset.json says how many.
 """
 
 import math
@@ -245,6 +245,8 @@ def _class_names(classes, layers, class_field):
     found = Counter(name for layer in layers for name in layer.names)
     if classes is None:
         classes = sorted(found)
+    if not classes:
+        raise ChipError(f"{layers[0].path}: no object in the layer, so the classes are unknown. Name them: --classes.")
     for layer in layers:
         for name in sorted(set(layer.names) - set(classes)):
             raise ChipError(
@@ -281,15 +283,15 @@ def drop_touching(bounds, splits):
 
 
 def spatial_split(corners, val, test, seed):
-    """Splits (N,) of chips with corners (N, 2): contiguous blocks of train, val and test along a seeded direction."""
+    """Splits (N,) of chips with corners (N, 2): blocks val, train, test along a seeded direction."""
     if not (0 <= val and 0 <= test and val + test < 1):
         raise ChipError(f"val {val} and test {test} must be shares of the chips that leave some for train.")
     angle = np.random.default_rng(seed).uniform(0, 2 * math.pi)
     order = np.argsort(np.asarray(corners, float).reshape(-1, 2) @ [math.sin(angle), math.cos(angle)], kind="stable")
     number = len(order)
-    first_val, first_test = round(number * (1 - val - test)), round(number * (1 - test))
+    vals, tests = round(number * val), round(number * test)
     splits = np.empty(number, dtype=object)
-    splits[order] = ["train"] * first_val + ["val"] * (first_test - first_val) + ["test"] * (number - first_test)
+    splits[order] = ["val"] * vals + ["train"] * (number - vals - tests) + ["test"] * tests
     return splits
 
 

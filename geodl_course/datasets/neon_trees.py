@@ -43,8 +43,10 @@ def import_trees(raw, out, size=128, resolution=0.2, overlap=0, min_visible=0.3,
         "neon_trees", ["tree"], ["red", "green", "blue"], "uint8", size, resolution,
         ", ".join(sorted({chip.crs.to_string() for _, chip in chips})), nodata,
         licence=source["licence"], citation=source["citation"],
-        recipe={"made_by": "import_trees", "overlap": overlap, "min_visible": min_visible, "note": NOTE,
-                "validation": "OSBS and every fifth SJER plot", "plots": len(plots), "names_found": dict(names), **told},
+        recipe={
+            "made_by": "import_trees", "overlap": overlap, "min_visible": min_visible, "note": NOTE,
+            "validation": "OSBS and every fifth SJER plot", "plots": len(plots), "names_found": dict(names), **told,
+        },
     )
     return write_chips(out, info, chips)
 
