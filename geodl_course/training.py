@@ -454,6 +454,12 @@ def open_chips(name, split):
     return ChipDataset(folder, split)
 
 
+def make_model(system, function, data):
+    """What `function` of models/SYSTEM.py builds for the classes and bands of a ChipDataset."""
+    make = getattr(import_module(f"geodl_course.models.{system}"), function)
+    return make(classes=len(data.classes), bands=len(data.info.bands))
+
+
 def main(arguments=None):
     """Train a model from the command line and print its history and its validation figures."""
     parser = argparse.ArgumentParser(prog="python -m geodl_course.training", description=main.__doc__)
@@ -474,8 +480,7 @@ def main(arguments=None):
         recipe = {name: value for name, value in recipe.items() if name not in ("epochs", "steps", "seconds")}
     train, val = open_chips(chosen.data, "train"), open_chips(chosen.data, "val")
     torch.manual_seed(chosen.seed)
-    make = getattr(import_module(f"geodl_course.models.{chosen.model}"), function)
-    model = make(classes=len(train.classes), bands=len(train.info.bands))
+    model = make_model(chosen.model, function, train)
     history = fit(model, train, val, **{**recipe, **own}, seed=chosen.seed, checkpoint=chosen.checkpoint,
                   resume=chosen.resume)
     if history.rows and int(os.environ.get("RANK", 0)) == 0:

@@ -1,0 +1,129 @@
+"""How accurate is the course's Faster R-CNN? Figures go to docs/results; each seed can be measured by itself.
+
+    python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2
+    python -m tests.benchmarks.accuracy parity --data towns --seeds 0 1 2 3 4
+    python -m tests.benchmarks.accuracy parity --data neon_trees --seeds 0 1 2 3 4
+
+quick: the quick recipe, 90 s of training, AP50 on val. parity: torchvision's Faster R-CNN and ours from the same
+initial weights, through the same loop, on the same batches; on neon_trees also ours with a backbone from towns.
+--data takes a data set's name, a chip folder or an .npz, which needs neither rasterio nor Jupyter.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from geodl_course import training
+from geodl_course.evaluation import evaluate
+from geodl_course.models.faster_rcnn import from_torchvision
+from tests.benchmarks import results
+from tests.benchmarks.reference import reference_faster_rcnn
+
+STEPS = {"towns": 400, "neon_trees": 300}
+SECONDS = 90
+
+
+class Reference(nn.Module):
+    """torchvision's detector behind the interface that fit and evaluate know."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images, targets=None):
+        if self.training:
+            return self.module(list(images), targets.to_list())
+        return Found(self.module(list(images)))
+
+
+class Found(list):
+    def per_image(self):
+        return self
+
+
+def figures_of(model, val):
+    """AP, AP50 and AP50 by class on val."""
+    figures = evaluate(model, val)
+    classes = {name: one["AP50"] for name, one in figures["classes"].items()}
+    return {"AP": figures["AP"], "AP50": figures["AP50"], "classes": classes}
+
+
+def trained(name, model, train, val, seed, **length):
+    """Train model with the course's loop and its default recipe → its figures on val, and how long it took."""
+    start = time.perf_counter()
+    history = training.fit(model, train, seed=seed, **length)
+    figures = {**figures_of(model, val), "steps": history.step, "training_seconds": history.seconds}
+    print(f"seed {seed} {name}: AP {figures['AP']:.3f} AP50 {figures['AP50']:.3f} after {history.step} steps "
+          f"({time.perf_counter() - start:.0f} s)", flush=True)
+    return figures
+
+
+def reference(data, seed):
+    torch.manual_seed(seed)
+    return reference_faster_rcnn(len(data.classes), len(data.info.bands), data.info.chip_size)
+
+
+def quick(train, val, seed):
+    """The quick recipe as the command line runs it, under the clock."""
+    torch.manual_seed(seed)
+    function, recipe = training.RECIPES["faster_rcnn", "quick"]
+    model = training.make_model("faster_rcnn", function, train)
+    return trained("quick", model, train, val, seed, **{**recipe, "seconds": SECONDS})
+
+
+def parity(train, val, seed, steps, towns=None):
+    """Reference and ours from the same weights on the same batches; with towns (a data set) also ours from there."""
+    theirs, ours = reference(train, seed), from_torchvision(reference(train, seed))
+    figures = {"ours": trained("ours", ours, train, val, seed, steps=steps)}
+    figures["torchvision"] = trained("torchvision", Reference(theirs), train, val, seed, steps=steps)
+    if towns is not None:
+        start = from_torchvision(reference(towns, seed))
+        training.fit(start, towns, seed=seed, steps=STEPS["towns"])
+        again = from_torchvision(reference(train, seed))
+        again.backbone.load_state_dict(start.backbone.state_dict())
+        figures["pretrained"] = trained("ours, backbone from towns", again, train, val, seed, steps=steps)
+    return figures
+
+
+def summary(name):
+    """The stored pairs of one parity benchmark in words."""
+    pairs = [run["figures"] for run in results.runs(name)]
+    seeds = ", ".join(str(run["seed"]) for run in results.runs(name))
+    lines = [f"{name}, seeds {seeds}"]
+    for metric in ("AP", "AP50"):
+        mean, low, high = results.interval([pair["ours"][metric] - pair["torchvision"][metric] for pair in pairs])
+        lines.append(f"  {metric}: ours - torchvision = {mean:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}]")
+    for who in ("ours", "torchvision", "pretrained"):
+        if all(who in pair for pair in pairs):
+            lines.append(f"  AP50 of {who}: {sum(pair[who]['AP50'] for pair in pairs) / len(pairs):.3f}")
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["quick", "parity"])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--towns", default="towns", help="where parity on neon_trees takes its backbone from")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int)
+    chosen = parser.parse_args(arguments)
+    train, val = (training.open_chips(chosen.data, split) for split in ("train", "val"))
+    name = Path(train.info.name).name
+    for seed in chosen.seeds:
+        if chosen.what == "quick":
+            figures = quick(train, val, seed)
+        else:
+            towns = training.open_chips(chosen.towns, "train") if name != "towns" else None
+            figures = parity(train, val, seed, chosen.steps or STEPS[name], towns)
+        seeds = " ".join(map(str, chosen.seeds))
+        command = f"python -m tests.benchmarks.accuracy {chosen.what} --data {name} --seeds {seeds}"
+        results.store(f"{chosen.what}_{name}", figures, command, seed)
+    if chosen.what == "parity":
+        print(summary(f"parity_{name}"))
+
+
+if __name__ == "__main__":
+    main()
