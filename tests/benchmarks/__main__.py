@@ -1,0 +1,132 @@
+"""The benchmark table: reads docs/results/*.json, prints it and writes docs/results.md.
+
+    python -m tests.benchmarks            # what is measured, and the commands for what is not
+    python -m tests.benchmarks --run      # measures what is missing first (about 40 minutes on two cores)
+"""
+
+import argparse
+import subprocess
+import sys
+from statistics import fmean, median
+
+from tests.benchmarks import results
+from tests.benchmarks.results import ROOT, interval, runs
+
+SEEDS = "0 1 2 3 4"
+
+
+def values(name, *path):
+    """One figure of every run of a benchmark, found along a path of keys."""
+    found = []
+    for run in runs(name):
+        figure = run["figures"]
+        for key in path:
+            figure = figure[key]
+        found.append(figure)
+    return found
+
+
+def quick():
+    scores = values("quick_towns", "AP50")
+    each = ", ".join(f"{score:.3f}" for score in scores)
+    return f"{fmean(scores):.3f} (seeds {seeds('quick_towns')}: {each})", min(scores) >= 0.80
+
+
+def seeds(name):
+    return " ".join(str(run["seed"]) for run in runs(name))
+
+
+def ratio(key, limit):
+    def row():
+        measured = median(values("speed", key))
+        return f"{measured:.2f}", measured <= limit
+
+    return row
+
+
+def parity(name, metric):
+    def row():
+        pairs = zip(values(name, "ours", metric), values(name, "torchvision", metric), strict=True)
+        mean, low, high = interval([ours - theirs for ours, theirs in pairs])
+        text = f"{mean:+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}] (seeds {seeds(name)})"
+        return f"{text}; means: {means(name, metric)}", high >= -0.01
+
+    return row
+
+
+def means(name, metric):
+    systems = [who for who in ("ours", "torchvision", "pretrained") if all(who in run["figures"] for run in runs(name))]
+    words = {"pretrained": "ours with the backbone from towns"}
+    return ", ".join(f"{words.get(who, who)} {fmean(values(name, who, metric)):.3f}" for who in systems)
+
+
+def notebooks(key, limit, unit):
+    def row():
+        figures = runs("lectures")[-1]["figures"]
+        each = ", ".join(f"{name} {one[key]:.3g}" for name, one in figures.items())
+        return f"{each} {unit}", all(one[key] <= limit for one in figures.values())
+
+    return row
+
+
+def light():
+    [figures] = values("lectures_import")
+    text = f"{figures['seconds']:.3f} s, {'with' if figures['torch'] else 'without'} torch"
+    return text, figures["seconds"] < 0.2 and not figures["torch"]
+
+
+PARITY = "python -m tests.benchmarks.accuracy parity --data {} --seeds " + SEEDS
+TABLE = [  # what, limit, benchmark, its command, its figure in words and whether it is within the limit
+    ("towns val, quick budget, 90 s of training: AP50", "at least 0.80", "quick_towns",
+     "python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2", quick),
+    ("training step, batch 8, 128 px: share of torchvision's time", "at most 0.55", "speed",
+     "python -m tests.benchmarks.speed", ratio("training", 0.55)),
+    ("inference, same setting: share of torchvision's time", "at most 0.60", "speed",
+     "python -m tests.benchmarks.speed", ratio("inference", 0.60)),
+    ("towns: AP, ours less torchvision, same weights, batches, steps", "interval not wholly below -0.01",
+     "parity_towns", PARITY.format("towns"), parity("parity_towns", "AP")),
+    ("neon_trees: AP50, ours less torchvision, the same", "interval not wholly below -0.01",
+     "parity_neon_trees", PARITY.format("neon_trees"), parity("parity_neon_trees", "AP50")),
+    ("each notebook under nbval, quick: seconds", "at most 120", "lectures",
+     "python -m tests.benchmarks.lectures", notebooks("seconds", 120, "s")),
+    ("training in a notebook, together: seconds", "at most 60", "lectures",
+     "python -m tests.benchmarks.lectures", notebooks("training_seconds", 60, "s")),
+    ("peak memory of a quick lecture", "at most 2 GB", "lectures",
+     "python -m tests.benchmarks.lectures", notebooks("gigabytes", 2, "GB")),
+    ("import geodl_course", "under 0.2 s, without torch", "lectures_import",
+     "python -m tests.benchmarks.lectures", light),
+]
+
+
+def rendered():
+    """The table as Markdown, below it where and how each figure was measured."""
+    lines = ["# Measured", "", "Rendered by `python -m tests.benchmarks` from `docs/results/*.json`.", "",
+             "| what | limit | measured | |", "|---|---|---|---|"]
+    for what, limit, name, command, row in TABLE:
+        text, good = row() if runs(name) else (f"not yet: `{command}`", None)
+        lines.append(f"| {what} | {limit} | {text} | {'-' if good is None else 'yes' if good else '**no**'} |")
+    lines += ["", "## How", "", "| benchmark | command | seeds | commit | machine | torch |", "|---" * 6 + "|"]
+    for path in sorted(results.folder().glob("*.json")):
+        stored = results.read(path.stem)
+        last = stored["runs"][-1]
+        commits = ", ".join(dict.fromkeys(run["commit"] for run in stored["runs"]))
+        machine = f"{last['device']}, {last['threads']} threads"
+        names = " ".join(str(run["seed"]) for run in stored["runs"] if run["seed"] is not None) or "-"
+        lines.append(f"| {path.stem} | `{stored['command']}` | {names} | {commits} | {machine} | {last['torch']} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--run", action="store_true", help="measure what is missing first")
+    if parser.parse_args(arguments).run:
+        for command in dict.fromkeys(command for _, _, name, command, _ in TABLE if not runs(name)):
+            print(command, flush=True)
+            subprocess.run([sys.executable, *command.split()[1:]], cwd=ROOT, check=True)
+    table = rendered()
+    (results.folder().parent / "results.md").write_text(table, "utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
