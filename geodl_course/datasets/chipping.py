@@ -124,7 +124,7 @@ def _metres(src):
 def _check_alike(sources):
     first = sources[0]
     for src in sources[1:]:
-        for key in ("crs_name", "bands", "dtype", "nodata"):
+        for key in ("crs_name", "dtype", "bands", "nodata"):
             ours, theirs = getattr(first, key), getattr(src, key)
             if ours != theirs and not (ours != ours and theirs != theirs):  # NaN equals NaN here
                 raise ChipError(

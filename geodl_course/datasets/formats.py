@@ -165,6 +165,8 @@ def _mask(a, size, path):
         return None
     try:
         if isinstance(shape, list):
+            if any(len(ring) < 6 or len(ring) % 2 for ring in shape):
+                raise ValueError("a ring needs x and y of at least 3 corners")
             runs = rle.merge(rle.frPyObjects(shape, *size))  # several rings of one object
         else:
             if tuple(shape["size"]) != tuple(size):

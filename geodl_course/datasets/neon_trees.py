@@ -6,6 +6,7 @@ of chipping.py. What cannot be handled: annotators missed trees in both sites, s
 that it finds rightly. dataset.json (`recipe`) tells all of it with counts.
 """
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -72,13 +73,11 @@ def _plots(raw):
 
 def _splits(plots):
     """val for OSBS and every fifth plot of any other site, else train; train plots that touch a val plot raise."""
-    import rasterio
-
     number, splits, bounds = Counter(), [], []
     for site, image, _ in plots:
         splits.append("val" if site == "OSBS" or number[site] % 5 == 0 else "train")
         number[site] += 1
-        with rasterio.open(image) as src:
+        with _opened(image) as src:
             bounds.append(src.bounds)
     for site in number:
         mine = [i for i, (s, _, _) in enumerate(plots) if s == site]  # a site has one CRS, sites differ
@@ -87,24 +86,31 @@ def _splits(plots):
     return splits
 
 
-def _read_plot(image, annotation, resolution, told, names):
+@contextlib.contextmanager
+def _opened(image):
     import rasterio
-    from rasterio.enums import Resampling
 
-    voc = read_voc(annotation)
     try:
         with rasterio.open(image) as src:
-            if voc.size != src.shape:
-                raise ChipError(f"{annotation}: size is {voc.size}, {image} has {src.shape}. Fetch both again.")
-            shape = tuple(max(round(n * abs(src.res[0]) / resolution), 1) for n in src.shape)
-            pixels = src.read(out_shape=(src.count, *shape), resampling=Resampling.average)
-            scale = np.array([shape[1] / src.width, shape[0] / src.height] * 2)
-            transform = src.transform * src.transform.scale(1 / scale[0], 1 / scale[1])
-            crs, nodata = src.crs, src.nodata
+            yield src
     except rasterio.errors.RasterioIOError as error:
         raise ChipError(
             f"{image}: cannot be read ({error}). Fetch it again: python data_scripts/fetch.py neon_trees"
         ) from error
+
+
+def _read_plot(image, annotation, resolution, told, names):
+    from rasterio.enums import Resampling
+
+    voc = read_voc(annotation)
+    with _opened(image) as src:
+        if voc.size != src.shape:
+            raise ChipError(f"{annotation}: size is {voc.size}, {image} has {src.shape}. Fetch both again.")
+        shape = tuple(max(round(n * abs(src.res[0]) / resolution), 1) for n in src.shape)
+        pixels = src.read(out_shape=(src.count, *shape), resampling=Resampling.average)
+        scale = np.array([shape[1] / src.width, shape[0] / src.height] * 2)
+        transform = src.transform * src.transform.scale(1 / scale[0], 1 / scale[1])
+        crs, nodata = src.crs, src.nodata
     told["boxes"] += len(voc.boxes)
     told["names_made_tree"] += sum(name != "tree" for name in voc.names)
     names.update(voc.names)

@@ -1,0 +1,423 @@
+"""Bad data: each error names the file or field and the next step, and nothing half made is taken for whole."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from tiny_scene import pixel_box, write_objects, write_scene
+
+from geodl_course.chips import Chip, ChipDataset, ChipError, DatasetInfo, read_chip, read_info, validate, write_chips
+from geodl_course.datasets import find
+from geodl_course.datasets.chipping import chip_scene
+from geodl_course.datasets.neon_trees import import_trees
+
+ROOT = Path(__file__).parents[1]
+
+
+def refused(action, *words):
+    """The message with which `action` is refused; it must hold all `words`."""
+    with pytest.raises(ChipError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert str(word) in message, f"{word!r} is not in: {message}"
+    return message
+
+
+def both(folder, *words):
+    """A bad folder is refused by `validate` and by `ChipDataset`."""
+    refused(lambda: validate(folder), *words)
+    refused(lambda: ChipDataset(folder, "train"), *words)
+
+
+def cut(scene, objects, out, **more):
+    settings = {"class_field": "type", "size": 32, "split": "train", "progress": False} | more
+    return chip_scene(scene, objects, out, **settings)
+
+
+def rewrite(path, bands):
+    with rasterio.open(path) as src:
+        profile = src.profile
+    profile |= {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(bands)
+
+
+def change_info(folder, **fields):
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+IMAGE, LABEL = "train/images/000000.tif", "train/labels/building/000000.tif"
+
+
+# --- chip folders
+
+
+@pytest.mark.parametrize("file", [IMAGE, LABEL])
+@pytest.mark.parametrize("keep", [0, 60, 0.7])
+def test_unreadable_and_truncated_tiff(chip_folder, file, keep):
+    path = chip_folder / file
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    both(chip_folder, path, "cannot be read", "again")
+
+
+def test_a_label_raster_of_another_size(chip_folder):
+    rewrite(chip_folder / LABEL, np.ones((1, 16, 32), np.uint16))
+    both(chip_folder, chip_folder / LABEL, "(16, 32)", "32 x 32", "same window")
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (np.full((1, 32, 32), 1.5, np.float32), ["float32", "whole numbers", "uint16"]),
+        (np.full((1, 32, 32), -4, np.int16), ["-4", "0..65535", "Renumber"]),
+        (np.full((1, 32, 32), 70_000, np.uint32), ["70000", "0..65535", "Renumber"]),
+        (np.ones((2, 32, 32), np.uint16), ["one band", "this one 2", "one raster a class"]),
+    ],
+)
+def test_ids_that_are_no_ids(chip_folder, ids, words):
+    rewrite(chip_folder / LABEL, ids)
+    both(chip_folder, chip_folder / LABEL, *words)
+
+
+def test_whole_ids_of_another_type_are_no_false_alarm(chip_folder):
+    rewrite(chip_folder / LABEL, np.ones((1, 32, 32), np.int32))
+    validate(chip_folder)
+
+
+def test_an_unknown_class_folder(chip_folder):
+    (chip_folder / "train/labels/castle").mkdir()
+    both(chip_folder, "labels/castle", "unknown to dataset.json", "building, tank", "Rename")
+
+
+def test_a_label_without_image(chip_folder):
+    shutil.copy(chip_folder / LABEL, chip_folder / "train/labels/tank/999.tif")
+    both(chip_folder, "tank/999.tif", "no image", "remove")
+
+
+def test_labels_in_jpeg(chip_folder):
+    shutil.copy(chip_folder / LABEL, chip_folder / "train/labels/tank/000000.jpg")
+    both(chip_folder, "tank/000000.jpg", "JPEG", "GeoTIFF")
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_a_chip_larger_or_smaller_than_its_data_set(chip_folder, size):
+    rewrite(chip_folder / IMAGE, np.ones((3, size, size), np.uint8))
+    both(chip_folder, chip_folder / IMAGE, f"(3, {size}, {size})", "(3, 32, 32)", "chip.py")
+
+
+def test_another_number_of_bands_or_type(chip_folder):
+    rewrite(chip_folder / IMAGE, np.ones((4, 32, 32), np.uint8))
+    both(chip_folder, chip_folder / IMAGE, "(4, 32, 32)")
+    rewrite(chip_folder / IMAGE, np.ones((3, 32, 32), np.uint16))
+    both(chip_folder, chip_folder / IMAGE, "uint16", "uint8", "Convert")
+
+
+def test_nan_pixels(tmp_path):
+    image = np.ones((1, 8, 8), np.float32)
+    info = DatasetInfo("toy", ["a"], ["height"], "float32", 8, 1.0, "EPSG:26917")
+    place = {"transform": rasterio.Affine(1, 0, 0, 0, -1, 0), "crs": "EPSG:26917"}
+    folder = write_chips(tmp_path / "toy", info, [("train", Chip("c1", image, instances={}, **place))])
+    image[0, 2, 2] = math.nan
+    rewrite(folder / "train/images/c1.tif", image)
+    both(folder, "images/c1.tif", "1 NaN", "nodata", "Fill")
+    chip = Chip("c1", image, instances={}, **place)
+    refused(lambda: write_chips(tmp_path / "bad", info, [("train", chip)]), "c1.tif")
+    assert not (tmp_path / "bad").exists() and not (tmp_path / "bad.part").exists()
+    change_info(folder, nodata="nan")
+    validate(folder)
+
+
+def box_folder(path, *boxes):
+    info = DatasetInfo("toy", ["a", "b"], ["gray"], "uint8", 8, 1.0, "EPSG:26917")
+    chip = Chip("c1", np.ones((1, 8, 8), np.uint8), boxes=np.array([b[:4] for b in boxes], np.float32),
+                labels=np.array([b[4] for b in boxes]), transform=rasterio.Affine(1, 0, 0, 0, -1, 0), crs="EPSG:26917")
+    return write_chips(path, info, [("train", chip)])
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ([2, 2, 2, 6, 1], ["has no area", "remove"]),
+        ([6, 2, 2, 6, 1], ["has no area", "swap the corners"]),
+        ([2, 2, 9, 6, 1], ["outside the image of 8 x 8", "Clip"]),
+        ([-1, 2, 4, 6, 1], ["outside the image of 8 x 8", "Clip"]),
+        ([2, 2, 4, math.nan, 1], ["has no area"]),
+        ([2, 2, 4, 6, 3], ["label 3", "K = 2", "a, b", "Add the class"]),
+        ([2, 2, 4, 6, 0], ["label 0", "background"]),
+    ],
+)
+def test_bad_boxes_and_labels(tmp_path, box, words):
+    refused(lambda: box_folder(tmp_path / "toy", [0, 0, 8, 8, 2], box), "c1.tif", *words)
+    folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2], [1, 1, 2, 2, 1])
+    path = folder / "train/boxes.json"
+    coco = json.loads(path.read_text())
+    x0, y0, x1, y1, label = box
+    coco["annotations"][1] |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "category_id": label}
+    path.write_text(json.dumps(coco))
+    both(folder, "c1.tif" if 0 < label < 3 else "boxes.json")
+
+
+def test_boxes_that_name_a_missing_image(tmp_path):
+    folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2])
+    path = folder / "train/boxes.json"
+    path.write_text(path.read_text().replace("c1.tif", "c2.tif"))
+    both(folder, path, "c2.tif", "Restore the image")
+
+
+def test_boxes_json_that_is_no_coco(tmp_path):
+    folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2])
+    (folder / "train/boxes.json").write_text('{"images": []}')
+    both(folder, "boxes.json", "categories")
+
+
+def test_a_missing_and_a_broken_dataset_json(chip_folder):
+    change_info(chip_folder, colour="red")
+    both(chip_folder, "dataset.json", "colour", "Compare")
+    (chip_folder / "dataset.json").write_text("{")
+    both(chip_folder, "dataset.json", "not valid JSON", "make the data set again")
+    (chip_folder / "dataset.json").unlink()
+    both(chip_folder, "dataset.json is missing", "chip.py")
+
+
+def test_statistics_for_each_band(chip_folder):
+    change_info(chip_folder, mean=[1.0])
+    both(chip_folder, "dataset.json", "mean and std", "3 bands")
+
+
+def test_a_lost_chip_is_noticed(chip_folder):
+    (chip_folder / "train/images/000007.tif").unlink()
+    refused(lambda: validate(chip_folder), "11 chips", "counts 12")
+
+
+def test_a_missing_split_and_a_missing_chip(chip_folder):
+    refused(lambda: ChipDataset(chip_folder, "val"), "val/images is missing", "train")
+    refused(lambda: read_chip(chip_folder, "train", "nine"), "no image 'nine'")
+
+
+def test_what_is_there_is_never_overwritten(chip_folder, scene, objects):
+    before = (chip_folder / "dataset.json").read_bytes()
+    refused(lambda: cut(scene, objects, chip_folder), chip_folder, "exists already", "Remove it")
+    refused(lambda: write_chips(chip_folder, read_info(chip_folder), []), "exists already")
+    assert (chip_folder / "dataset.json").read_bytes() == before
+
+
+# --- rasters and vectors
+
+
+def test_vectors_without_crs(scene, tmp_path):
+    layer = write_objects(tmp_path / "o.gpkg", [("a", pixel_box(2, 2, 9, 9))], crs=None)
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "no CRS", "Assign")
+
+
+def test_a_raster_without_crs(objects, tmp_path):
+    scene = write_scene(tmp_path / "s.tif", np.ones((1, 32, 32), np.uint8), crs=None)
+    refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "no CRS", "Assign")
+
+
+def test_a_polygon_that_crosses_itself(scene, tmp_path):
+    bow = shapely.Polygon([(500_002, 4_399_990), (500_012, 4_399_980), (500_012, 4_399_990), (500_002, 4_399_980)])
+    layer = write_objects(tmp_path / "o.gpkg", [("a", pixel_box(2, 2, 9, 9)), ("a", bow)])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "feature 2 ", "crosses itself", "Fix geometries")
+    shapefile = write_objects(tmp_path / "o.geojson", [("a", bow)])
+    refused(lambda: cut(scene, shapefile, tmp_path / "out"), "feature 0 ", "make_valid")
+
+
+def test_points_are_no_objects(scene, tmp_path):
+    layer = write_objects(tmp_path / "o.gpkg", [("a", shapely.Point(500_002, 4_399_990))])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "feature 1 is a Point", "Buffer")
+
+
+def test_all_objects_outside_the_raster(scene, tmp_path):
+    layer = write_objects(tmp_path / "o.gpkg", [("a", pixel_box(9000, 2, 9010, 9))])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "all 1 objects lie outside", scene, "CRS")
+
+
+def test_class_fields(scene, objects, tmp_path):
+    refused(lambda: cut(scene, objects, tmp_path / "out", class_field="kind"), objects, "'kind'", "type")
+    refused(lambda: cut(scene, objects, tmp_path / "out", classes=["tank"]), objects, "'type' holds 'building'", "Add")
+    layer = write_objects(tmp_path / "n.gpkg", [("a", pixel_box(2, 2, 9, 9)), (None, pixel_box(2, 2, 9, 9))])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "'type' is empty in feature 2", "Fill it in")
+    layer = write_objects(tmp_path / "p.gpkg", [("a/b", pixel_box(2, 2, 9, 9))])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), "'a/b'", "folder name", "Rename")
+    layer = write_objects(tmp_path / "q.gpkg", [])
+    refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "no object", "--classes")
+
+
+def test_layers_and_rasters_that_are_none(scene, objects, tmp_path):
+    refused(lambda: cut(scene, tmp_path / "gone.gpkg", tmp_path / "out"), "gone.gpkg", "Check path")
+    refused(lambda: cut(tmp_path / "gone.tif", objects, tmp_path / "out"), "gone.tif", "Check the path")
+    (tmp_path / "text.gpkg").write_text("no layer")
+    refused(lambda: cut(scene, tmp_path / "text.gpkg", tmp_path / "out"), "text.gpkg", "format")
+
+
+def test_a_truncated_scene(scene, objects, tmp_path):
+    scene.write_bytes(scene.read_bytes()[:20_000])
+    refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "cannot be read", "again")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
+
+
+def test_nan_pixels_in_a_scene(objects, tmp_path):
+    image = np.ones((1, 96, 128), np.float32)
+    image[0, 50, 50:53] = math.nan
+    scene = write_scene(tmp_path / "s.tif", image)
+    refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "3 NaN", "gdal_edit.py -a_nodata nan")
+
+
+def test_scenes_that_do_not_fit_together(scene, objects, tmp_path):
+    from geodl_course.datasets.chipping import chip_scenes
+
+    other = write_scene(tmp_path / "t.tif", np.ones((3, 96, 128), np.uint16))
+    pair = [(scene, objects, "train"), (other, objects, "val")]
+    refused(lambda: chip_scenes(pair, tmp_path / "out", class_field="type"), other, "dtype is uint16", scene, "convert")
+
+
+def test_settings_that_make_no_sense(scene, objects, tmp_path):
+    refused(lambda: cut(scene, objects, tmp_path / "out", split="half"), "'half'", "spatial, train")
+    refused(lambda: cut(scene, objects, tmp_path / "out", split="spatial", val=0.7, test=0.5), "val 0.7", "test 0.5")
+    with pytest.raises(ValueError, match="overlap 40 must"):
+        cut(scene, objects, tmp_path / "out", overlap=40)
+
+
+# --- a full disk, a kill
+
+
+def test_a_full_disk_leaves_nothing(scene, objects, tmp_path, monkeypatch):
+    written, real = [], Path.write_bytes
+
+    def write_bytes(path, data):
+        written.append(path)
+        if len(written) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setenv("GEODL_DATA", str(tmp_path))
+    refused(lambda: cut(scene, objects, tmp_path / "out"), tmp_path / "out", "disk is full", "Free some space")
+    assert len(written) == 6
+    assert not list(tmp_path.glob("out*")) and find("out") is None
+    monkeypatch.undo()
+    validate(cut(scene, objects, tmp_path / "out"))
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from geodl_course.chips import Chip, DatasetInfo, write_chips
+from rasterio.transform import from_origin
+
+def chips():
+    for i in range(3):
+        yield "train", Chip(str(i), np.ones((1, 8, 8), np.uint8), instances={},
+                            transform=from_origin(0, 0, 1, 1), crs="EPSG:26917")
+    print("three are written", flush=True)
+    time.sleep(600)
+
+info = DatasetInfo("toy", ["a"], ["gray"], "uint8", 8, 1.0, "EPSG:26917")
+write_chips(sys.argv[1], info, chips())
+"""
+
+
+def test_a_kill_leaves_nothing_that_looks_whole(scene, objects, tmp_path, monkeypatch):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "toy")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout.readline() == "three are written\n"
+        process.send_signal(signal.SIGKILL)
+    monkeypatch.setenv("GEODL_DATA", str(tmp_path))
+    assert (tmp_path / "toy.part/train/images/1.tif").exists()  # the kill came in the middle
+    assert not (tmp_path / "toy").exists() and find("toy") is None and find("toy.part") is None
+    validate(cut(scene, objects, tmp_path / "toy"))  # and the next run is not in its way
+    assert not (tmp_path / "toy.part").exists() and find("toy")
+    assert not (tmp_path / "toy/train/images/1.tif").exists()
+
+
+# --- trees: annotation files that do not fit their images
+
+
+@pytest.fixture
+def raw_trees(tmp_path):
+    """Publisher's layout with one OSBS and six SJER plots of 40 px at 0.1 m, and odd class names."""
+    names = ["Tree", "None", "Tree\\"]
+    for i, site in enumerate(["OSBS", *["SJER"] * 6]):
+        folder = tmp_path / "raw" / site
+        (folder / "annotations").mkdir(parents=True, exist_ok=True)
+        place = rasterio.Affine(0.1, 0, 500_000 + 100 * i, 0, -0.1, 4_400_000)
+        image = np.random.default_rng(i).integers(0, 200, (3, 40, 40), dtype=np.uint8)
+        write_scene(folder / f"{site}_{i:03d}.tif", image, transform=place)
+        objects = f"<object><name>{names[i % 3]}</name><bndbox><xmin>4</xmin><ymin>6</ymin><xmax>30</xmax>" \
+                  "<ymax>44</ymax></bndbox></object>"
+        text = f"<annotation><filename>{site}_{i:03d}.tif</filename><size><width>40</width><height>40</height></size>"
+        (folder / f"annotations/{site}_{i:03d}.xml").write_text(f"{text}{objects}</annotation>")
+    return tmp_path / "raw"
+
+
+def test_odd_names_and_boxes_beyond_the_image_are_told(raw_trees, tmp_path):
+    folder = import_trees(raw_trees, tmp_path / "trees", size=16, progress=False)
+    info = read_info(folder)
+    assert info.classes == ["tree"] and info.resolution == 0.2
+    assert info.recipe["names_found"] == {"Tree": 3, "None": 2, "Tree\\": 2}
+    assert info.recipe["names_made_tree"] == 7 and info.recipe["boxes_clipped_to_image"] == 7
+    assert "missed" in info.recipe["note"]
+    assert {s: c["chips"] for s, c in info.counts.items()} == {"val": 12, "train": 16}  # OSBS 0 and SJER 1, 6
+    assert read_chip(folder, "val", "OSBS_000_000_000").boxes.tolist() == [[2, 3, 15, 16]]
+    assert read_chip(folder, "val", "OSBS_000_004_004").boxes.tolist() == [[0, 0, 11, 16]]
+    validate(folder)
+
+
+def test_trees_are_averaged_to_the_wanted_cells(raw_trees, tmp_path):
+    folder = import_trees(raw_trees, tmp_path / "trees", size=16, progress=False)
+    chip = read_chip(folder, "train", "SJER_002_004_000")
+    with rasterio.open(raw_trees / "SJER/SJER_002.tif") as src:
+        pixels, place = src.read().astype(float), src.transform
+    mean = pixels.reshape(3, 20, 2, 20, 2).mean((2, 4))[:, 4:20, :16]
+    assert abs(chip.image - mean).max() <= 0.51
+    assert tuple(chip.transform)[:6] == pytest.approx((0.2, 0, place.c, 0, -0.2, place.f - 0.8))
+
+
+def test_an_annotation_that_names_a_missing_image(raw_trees, tmp_path):
+    (raw_trees / "SJER/SJER_003.tif").unlink()
+    refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER_003.xml", "SJER_003.tif", "does not exist",
+            "Restore")
+    assert not (tmp_path / "trees").exists()
+
+
+def test_an_image_without_annotation(raw_trees, tmp_path):
+    (raw_trees / "SJER/annotations/SJER_003.xml").unlink()
+    refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER_003.tif", "no annotation", "fetch.py")
+    refused(lambda: import_trees(tmp_path, tmp_path / "trees"), "annotations", "fetch.py neon_trees")
+
+
+def test_a_plot_that_is_damaged_or_of_another_size(raw_trees, tmp_path):
+    path = raw_trees / "SJER/SJER_003.tif"
+    rewrite(path, np.ones((3, 40, 50), np.uint8))
+    refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER_003.xml", "(40, 40)", "(40, 50)", "Fetch")
+    path.write_bytes(path.read_bytes()[:200])
+    refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER_003.tif", "cannot be read", "fetch.py")
+
+
+def test_plots_of_two_splits_that_touch(raw_trees, tmp_path):
+    place = rasterio.Affine(0.1, 0, 500_100 + 4, 0, -0.1, 4_400_000 - 4)  # corner to corner with SJER_001, which is val
+    write_scene(raw_trees / "SJER/SJER_003.tif", np.ones((3, 40, 40), np.uint8), transform=place)
+    refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER", "touch", "differently")
+
+
+def test_geojson_says_where_it_is(scene, tmp_path):
+    """A GeoJSON has EPSG:4326 by definition: no false alarm about its CRS."""
+    table = geopandas.GeoDataFrame({"type": ["a"]}, geometry=[pixel_box(3, 3, 20, 20)], crs="EPSG:26917")
+    table.to_crs(4326).to_file(tmp_path / "o.geojson")
+    assert read_info(cut(scene, tmp_path / "o.geojson", tmp_path / "out")).counts["train"]["a"] == 1

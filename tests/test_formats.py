@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as reference
+
+from geodl_course.chips import ChipError
+from geodl_course.datasets.formats import Annotation, read_coco, read_voc, write_coco, write_voc
+
+NAMES = ["ship", "storage tank", "æøå & <b>"]
+
+
+@st.composite
+def annotations(draw, masks=False, whole=False):
+    size = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    number = draw(st.integers(0, 4))
+    numbers = st.integers(0, 500) if whole else st.floats(0, 500, width=32)
+    rows = [(x, y, x + 1 + w, y + 1 + h) for x, y, w, h in draw(st.lists(st.tuples(*[numbers] * 4), min_size=number,
+                                                                       max_size=number))]
+    found = Annotation(draw(st.sampled_from(["a.tif", "b c.jpg"])), size, np.array(rows, np.float64).reshape(-1, 4))
+    found.names = draw(st.lists(st.sampled_from(NAMES), min_size=number, max_size=number))
+    if masks and number:
+        found.masks = draw(hnp.arrays(bool, (number, *size)))
+        found.crowd = draw(st.lists(st.booleans(), min_size=number, max_size=number))
+    return found
+
+
+def assert_same(before, after):
+    assert (after.file, after.size, after.names) == (before.file, before.size, before.names)
+    assert np.array_equal(after.boxes, before.boxes)
+    assert (after.masks is None) == (before.masks is None)
+    assert before.masks is None or np.array_equal(after.masks, before.masks)
+
+
+@settings(max_examples=50, deadline=None)
+@given(annotations())
+def test_voc_there_and_back_changes_nothing(tmp_path_factory, annotation):
+    path = tmp_path_factory.mktemp("voc") / "a.xml"
+    write_voc(path, annotation)
+    assert_same(annotation, read_voc(path))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(annotations(masks=True, whole=True), max_size=3))
+def test_coco_there_and_back_changes_nothing(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("coco") / "a.json"
+    write_coco(path, rows, NAMES)
+    found, classes = read_coco(path)
+    assert classes == NAMES and len(found) == len(rows)
+    for before, after in zip(rows, found, strict=True):
+        assert_same(before, after)
+        assert after.crowd == (before.crowd or [False] * len(before.names))
+
+
+@settings(max_examples=30, deadline=None)
+@given(annotations(masks=True, whole=True))
+def test_masks_are_read_by_others(tmp_path_factory, annotation):
+    path = tmp_path_factory.mktemp("coco") / "a.json"
+    write_coco(path, [annotation], NAMES)
+    rows = json.loads(path.read_text())["annotations"]
+    for i, row in enumerate(rows if annotation.masks is not None else []):
+        assert np.array_equal(reference.decode(row["segmentation"]).astype(bool), annotation.masks[i])
+        assert row["area"] == annotation.masks[i].sum()
+
+
+def coco_file(path, segmentation=None, **changes):
+    row = {"id": 7, "image_id": 3, "category_id": 20, "bbox": [1, 2, 4, 3], "iscrowd": 0} | changes
+    if segmentation is not None:
+        row["segmentation"] = segmentation
+    images = [{"id": 3, "file_name": "a.tif", "height": 8, "width": 10}]
+    images.append({"id": 9, "file_name": "b.tif", "height": 4, "width": 4})
+    categories = [{"id": 20, "name": "tank"}, {"id": 5, "name": "ship"}]
+    path.write_text(json.dumps({"images": images, "annotations": [row], "categories": categories}))
+    return path
+
+
+SQUARE = np.zeros((8, 10), bool)
+SQUARE[2:5, 1:5] = True
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 2, 5, 2, 5, 5, 1, 5]],
+        [[1, 2, 3, 2, 3, 5, 1, 5], [3, 2, 5, 2, 5, 5, 3, 5]],
+        {"size": [8, 10], "counts": [10, 3, 5, 3, 5, 3, 5, 3, 43]},
+        {"size": [8, 10], "counts": reference.encode(np.asfortranarray(SQUARE.astype(np.uint8)))["counts"].decode()},
+    ],
+    ids=["polygon", "two rings", "run lengths", "compressed"],
+)
+def test_every_kind_of_mask(tmp_path, segmentation):
+    (first, second), classes = read_coco(coco_file(tmp_path / "a.json", segmentation))
+    assert np.array_equal(first.masks, SQUARE[None])
+    assert first.boxes.tolist() == [[1, 2, 5, 5]] and first.names == ["tank"]
+    assert second.names == [] and second.masks is None and second.boxes.shape == (0, 4)
+    assert classes == ["ship", "tank"]  # by category id
+
+
+def test_a_box_may_come_from_its_mask(tmp_path):
+    path = coco_file(tmp_path / "a.json", [[1, 2, 5, 2, 5, 5, 1, 5]])
+    coco = json.loads(path.read_text())
+    del coco["annotations"][0]["bbox"]
+    path.write_text(json.dumps(coco))
+    assert read_coco(path)[0][0].boxes.tolist() == [[1, 2, 5, 5]]
+
+
+def test_voc_as_labelimg_and_arcgis_write_it(tmp_path):
+    text = """<annotation><filename>p.tif</filename><size><width>40</width><height>30</height></size>
+    <object><name>Tree\\</name><bndbox><ymin>2</ymin><xmin>1</xmin><xmax>12.75</xmax><ymax>9</ymax></bndbox></object>
+    <object><name/><difficult>1</difficult><bndbox><xmin>0</xmin><ymin>0</ymin><xmax>40</xmax><ymax>30</ymax></bndbox>
+    </object></annotation>"""
+    (tmp_path / "p.xml").write_text(text)
+    found = read_voc(tmp_path / "p.xml")
+    assert found.size == (30, 40) and found.names == ["Tree\\", ""]
+    assert found.boxes.tolist() == [[1, 2, 12.75, 9], [0, 0, 40, 30]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_id": 4}, "annotation 7 has image_id 4.*not listed"),
+        ({"category_id": 4}, "annotation 7 has category_id 4.*not listed"),
+        ({"bbox": [5, 5, 0, 3]}, "no area or is reversed"),
+        ({"bbox": [5, 5, -2, 3]}, "no area or is reversed"),
+        ({"segmentation": {"size": [4, 4], "counts": [16]}}, r"segmentation of annotation 7.*\[4, 4\]"),
+        ({"segmentation": [[1, 2]]}, "segmentation of annotation 7"),
+    ],
+)
+def test_bad_coco_names_file_and_annotation(tmp_path, changes, message):
+    path = coco_file(tmp_path / "a.json", **changes)
+    with pytest.raises(ChipError, match=message) as caught:
+        read_coco(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}'])
+def test_what_is_no_coco_is_told(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ChipError, match="a.json: not a COCO file.*images, annotations, categories"):
+        read_coco(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<annotation>", "<annotation/>", "<annotation><size><width>4</width><height>4</height></size>"
+     "<object><bndbox><xmin>1</xmin></bndbox></object></annotation>"],
+)
+def test_what_is_no_voc_is_told(tmp_path, text):
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(ChipError, match="a.xml: not a PASCAL VOC file.*It needs"):
+        read_voc(tmp_path / "a.xml")
