@@ -12,10 +12,12 @@ To add one, write a function below under its lecture's heading:
 and at least two wrong answers that it must catch to tests/test_exercises.py.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision
 
-from geodl_course.ops.boxes import box_iou
+from geodl_course.ops.boxes import box_area, box_iou
 from geodl_course.teaching import random_boxes
 
 CHECKS = {}
@@ -30,6 +32,132 @@ def exercise(number):
         return check
 
     return register
+
+
+# --- lecture 00: welcome ----------------------------------------------------------------------------------------------
+
+
+@exercise("00.1")
+def centres(answer):
+    boxes = random_boxes(6, seed=None)
+    wanted = torch.stack([boxes[:, [0, 2]].mean(1), boxes[:, [1, 3]].mean(1)], 1)
+    found = torch.as_tensor(answer(boxes))
+    if found.shape != wanted.shape:
+        return f"6 boxes have centres of shape (6, 2), yours is {tuple(found.shape)}."
+    worst = (found - wanted).abs().amax(1).argmax()
+    if not torch.allclose(found, wanted, atol=1e-3):
+        return f"The centre of {written(boxes[worst])} is {written(wanted[worst])}, yours is {written(found[worst])}."
+
+
+# --- lecture 01: geospatial chips -------------------------------------------------------------------------------------
+
+
+def written(values):
+    """Numbers as a student would write them down."""
+    return "(" + ", ".join(f"{value:g}" for value in np.round(np.asarray(values, float), 2).tolist()) + ")"
+
+
+@exercise("01.1")
+def boxes_to_map(answer):
+    from affine import Affine
+
+    cell, west, north = np.random.uniform(0.1, 30), *np.random.randint(1000, 9000, 2)
+    boxes = random_boxes(8, seed=None).numpy().astype(float)
+    wanted = boxes * [cell, -cell, cell, -cell] + [west, north, west, north]
+    wanted = wanted[:, [0, 3, 2, 1]]
+    found = np.asarray(answer(boxes, Affine(cell, 0, west, 0, -cell, north)))
+    if found.shape != wanted.shape:
+        return f"8 boxes make an array (8, 4), yours is {found.shape}."
+    worst = np.abs(found - wanted).max(1).argmax()
+    if not np.abs(found[worst] - wanted[worst]).max() < 1e-3:
+        return (f"With pixels of {cell:.2f} m and the corner at ({west}, {north}), the box {written(boxes[worst])} is "
+                f"{written(wanted[worst])} on the map, yours is {written(found[worst])}.")
+
+
+@exercise("01.2")
+def leaking(answer):
+    size = int(np.random.randint(20, 60))
+    train = np.random.randint(0, 400, (9, 2))
+    near = train[:4] + np.array([(size, 0), (size - 1, 1 - size), (0, -size), (0, 3 * size)])  # touch, overlap by 1 ...
+    val = np.concatenate([near, np.random.randint(0, 400, (12, 2))])
+    found = np.asarray(answer(val, train, size))
+    if found.shape != (len(val),) or found.dtype != bool:
+        return f"{len(val)} validation chips make a bool array ({len(val)},), yours is {found.dtype} {found.shape}."
+    for corner, yours in zip(val, found, strict=True):
+        if yours != any(abs(r - corner[0]) < size and abs(c - corner[1]) < size for r, c in train):
+            does = "does not" if yours else "does"
+            return f"The chip of {size} px at {written(corner)} {does} share pixels with a training chip."
+
+
+@exercise("01.3")
+def visible_share(answer):
+    size = int(np.random.randint(40, 90))
+    boxes = random_boxes(20, size=3 * size, seed=None).numpy().astype(float) - size
+    boxes = np.concatenate([boxes, [[-9, -9, -4, -4], [size, 2, size + 5, 8], [-5, 10, 5, 20], [3, 3, 9, 9]]])
+    found = np.asarray(answer(boxes, size))
+    if found.shape != boxes.shape[:1]:
+        return f"{len(boxes)} boxes make an array ({len(boxes)},), yours is {found.shape}."
+    for (x0, y0, x1, y1), yours in zip(boxes, found, strict=True):
+        width, height = min(x1, size) - max(x0, 0), min(y1, size) - max(y0, 0)
+        wanted = max(width, 0) * max(height, 0) / ((x1 - x0) * (y1 - y0))
+        if not abs(yours - wanted) < 1e-6:
+            box = written((x0, y0, x1, y1))
+            return f"A chip of {size} px sees {wanted:.3f} of the box {box}, yours is {yours:.3f}."
+
+
+# --- lecture 02: boxes, anchors, suppression --------------------------------------------------------------------------
+
+
+def numbers(box):
+    return "(" + ", ".join(f"{value:.1f}" for value in box.tolist()) + ")"
+
+
+@exercise("02.1")
+def generalised_iou(answer):
+    a, b = random_boxes(40, seed=None), random_boxes(40, seed=None)
+    near, far = a[:10] + 150, a[10:20] + 400  # apart: there the plain IoU is 0
+    a, b = torch.cat((a, a[:20])), torch.cat((b, near, far))
+    wanted, found = torchvision.ops.generalized_box_iou(a, b).diagonal(), answer(a, b)
+    if found.shape != wanted.shape:
+        return f"{len(a)} pairs have {len(a)} values, yours are {tuple(found.shape)}: row i goes with row i."
+    worst = (found - wanted).abs().nan_to_num(torch.inf).argmax()
+    if not (found[worst] - wanted[worst]).abs() < 1e-4:
+        pair = f"{numbers(a[worst])} and {numbers(b[worst])}"
+        return f"For {pair} it is {wanted[worst]:.4f}, yours is {found[worst]:.4f}."
+
+
+@exercise("02.2")
+def over_smaller(answer):
+    a, b = random_boxes(12, seed=None), random_boxes(9, seed=None)
+    b[:3] = a[:3] + torch.tensor([0.2, 0.1, -0.3, -0.2])  # nearly the same, and inside
+    found = answer(a, b)
+    if found.shape != (12, 9):
+        return f"12 boxes against 9 are (12, 9) pairs, yours are {tuple(found.shape)}."
+    for i, j in ((i, j) for i in range(12) for j in range(9)):
+        width, height = (torch.minimum(a[i, 2:], b[j, 2:]) - torch.maximum(a[i, :2], b[j, :2])).clamp(min=0).tolist()
+        wanted = width * height / min(box_area(a[i]), box_area(b[j]))
+        if not abs(float(found[i, j]) - wanted) < 1e-4:
+            return f"For {numbers(a[i])} and {numbers(b[j])} it is {wanted:.4f}, yours is {found[i, j]:.4f}."
+
+
+@exercise("02.3")
+def soft_nms(answer):
+    for number, sigma in ((2, 0.5), (3, 0.5), (25, 0.5), (25, 0.2)):
+        boxes, scores = random_boxes(number, size=30, seed=None), torch.rand(number)
+        given, wanted, waiting = scores.clone(), scores.clone(), list(range(number))
+        found = answer(boxes, scores, sigma)
+        if not torch.equal(given, scores):
+            return f"The {number} scores that went in were changed: work on scores.clone()."
+        while waiting:
+            best = max(waiting, key=lambda i: wanted[i])
+            waiting.remove(best)
+            wanted[waiting] *= torch.exp(-(box_iou(boxes[best, None], boxes[waiting])[0] ** 2) / sigma)
+        if found.shape != wanted.shape:
+            return f"{number} boxes have {number} scores, yours are {tuple(found.shape)}."
+        worst = (found - wanted).abs().argmax()
+        if not (found[worst] - wanted[worst]).abs() < 1e-4:
+            return (f"Of {number} boxes, the one with score {given[worst]:.3f} ends at {wanted[worst]:.3f} with sigma "
+                    f"{sigma}, yours at {found[worst]:.3f}.")
 
 
 # --- lecture 03: Faster R-CNN -----------------------------------------------------------------------------------------

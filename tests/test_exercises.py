@@ -5,11 +5,55 @@ The solutions themselves are run by the solutions' notebooks; here stand answers
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from geodl_course.exercises import CHECKS
-from geodl_course.ops.boxes import box_iou
+from geodl_course.ops.boxes import box_area, box_iou
+
+
+def boxes_to_map(boxes, transform, order=(0, 3, 2, 1)):
+    x0, y0, x1, y1 = boxes.T
+    corners = *(transform * (x0, y0)), *(transform * (x1, y1))
+    return np.stack([corners[i] for i in order], 1)
+
+
+def overlaps(val, train, size):
+    return np.abs(val[:, None] - train[None]) < size
+
+
+def visible_share(boxes, size, low=0):
+    sides = (np.clip(boxes, low, size)[:, 2:] - np.clip(boxes, low, size)[:, :2]).prod(1)
+    return sides / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def shared(a, b, lowest=0):
+    return (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=lowest).prod(-1)
+
+
+def generalised_iou(a, b):
+    union = box_area(a) + box_area(b) - shared(a, b)
+    enclosing = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+    return shared(a, b) / union - (enclosing - union) / enclosing
+
+
+def over_smaller(a, b):
+    return shared(a[:, None], b) / torch.minimum(box_area(a)[:, None], box_area(b))
+
+
+def soft_nms(boxes, scores, sigma=0.5, again=True):
+    iou, scores, waiting = box_iou(boxes, boxes), scores.clone(), torch.ones(len(scores), dtype=torch.bool)
+    order = scores.argsort(descending=True)
+    for turn in range(len(scores)):
+        best = torch.where(waiting, scores, -1).argmax() if again else order[turn]
+        waiting[best] = False
+        scores[waiting] *= torch.exp(-(iou[best, waiting] ** 2) / sigma)
+    return scores
+
+
+def soft_nms_in_place(boxes, scores, sigma):
+    return scores.copy_(soft_nms(boxes, scores, sigma))
 
 
 def smooth_l1(error, beta):
@@ -24,9 +68,59 @@ def proposal_recall(proposals, boxes, iou):
     return (box_iou(proposals, boxes).amax(0) >= iou).float().mean()
 
 
-RIGHT = {"03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall}
+RIGHT = {
+    "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
+    "01.1": boxes_to_map,
+    "01.2": lambda *given: overlaps(*given).all(-1).any(1),
+    "01.3": visible_share,
+    "02.1": generalised_iou,
+    "02.2": over_smaller,
+    "02.3": soft_nms,
+    "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall}
 
 WRONG = {
+    "00.1": {
+        "half the size": lambda boxes: (boxes[:, 2:] - boxes[:, :2]) / 2,
+        "last pixel inside": lambda boxes: (boxes[:, :2] + boxes[:, 2:] - 1) / 2,
+        "y before x": lambda boxes: (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2,
+        "x alone": lambda boxes: (boxes[:, 0] + boxes[:, 2]) / 2,
+    },
+    "02.1": {
+        "plain IoU": lambda a, b: box_iou(a, b).diagonal(),
+        "all pairs": box_iou,
+        "negative sides multiplied": lambda a, b: generalised_iou(a, b) + shared(a, b, -1e9) - shared(a, b),
+    },
+    "02.2": {
+        "over the union": box_iou,
+        "over the first": lambda a, b: shared(a[:, None], b) / box_area(a)[:, None],
+        "over the larger": lambda a, b: shared(a[:, None], b) / torch.maximum(box_area(a)[:, None], box_area(b)),
+    },
+    "02.3": {
+        "hard": lambda boxes, scores, sigma: scores * (box_iou(boxes, boxes).triu(1).amax(0) < 0.5),
+        "sigma fixed": lambda boxes, scores, sigma: soft_nms(boxes, scores),
+        "order of the first scores": lambda boxes, scores, sigma: soft_nms(boxes, scores, sigma, again=False),
+        "input changed": soft_nms_in_place,
+    },
+    "01.1": {
+        "north and south swapped": lambda boxes, transform: boxes_to_map(boxes, transform, (0, 1, 2, 3)),
+        "x and y swapped": lambda boxes, transform: boxes_to_map(boxes[:, [1, 0, 3, 2]], transform),
+        "no corner": lambda boxes, transform: boxes * transform.a,
+    },
+    "01.2": {
+        "one axis is enough": lambda *given: overlaps(*given).any(-1).any(1),
+        "touching counts": lambda val, train, size: overlaps(val, train, size + 1).all(-1).any(1),
+        "one side only": lambda val, train, size: (
+            ((val[:, None] >= train) & overlaps(val, train, size)).all(-1).any(1)
+        ),
+    },
+    "01.3": {
+        "right border forgotten": lambda boxes, size: visible_share(boxes, np.inf),
+        "left border forgotten": lambda boxes, size: visible_share(boxes, size, -np.inf),
+        "negative outside": lambda boxes, size: (
+            (np.minimum(boxes[:, 2:], size) - np.maximum(boxes[:, :2], 0)).prod(1)
+            / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        ),
+    },
     "03.1": {
         "beta forgotten": lambda error, beta: smooth_l1(error, 1.0),
         "sign forgotten": lambda error, beta: torch.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta),

@@ -1,0 +1,608 @@
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 02 · Boxes, anchors, suppression
+#
+# **The parts that every detector of this course shares, each small enough to hold in your head.**
+#
+# When you are through, you can
+#
+# - say how well two boxes agree, for thousands of pairs at once;
+# - lay anchors over a feature map, and measure which of your objects they can reach;
+# - decide which anchor answers for which object, and what the network is asked to predict for it;
+# - thin out a heap of boxes with non-maximum suppression, and know when it goes wrong;
+# - compute average precision from nothing but a sorted list.
+#
+# | you need | how much |
+# |---|---|
+# | lecture 01: chips and boxes | yes |
+# | tensors, broadcasting | met once; used all the time here |
+# | a detector | no: that is lecture 03 |
+#
+# **Time:** 70 minutes with the exercises. Nothing is trained; all cells together run in well under a minute.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) No network today, on purpose. Students who meet anchors, matching and suppression inside a big model take them
+# for magic. Here each is ten lines, and each is proved equal to a second implementation. Lecture 03 only plugs them
+# together.
+
+# %% slideshow={"slide_type": "skip"}
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+import torchvision
+
+from geodl_course import datasets, evaluation, plots, widgets
+from geodl_course.chips import ChipDataset, Targets
+from geodl_course.teaching import check, check_same, random_boxes, require
+from geodl_course.windows import windows
+
+require("0.1.0")
+plots.course_style()
+chips = ChipDataset(datasets.find("towns") or datasets.make("towns"), "train", limit=256)
+targets = evaluation.targets_of(chips)                                   # per chip: boxes (M, 4), labels (M,)
+labels = torch.cat([target["labels"] for target in targets])             # of all objects of all chips
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 1 · A detection is a box, a class and a probability
+#
+# A detector answers *what is where, and how many*: each **instance** of each class gets a box of its own. It says nothing
+# about single pixels; masks are lecture 06. The same box is written in many ways, and mixing them up raises no error:
+#
+# | convention | numbers | who |
+# |---|---|---|
+# | **xyxy, half-open** | x0, y0, x1, y1; x1 is the first column *outside* | this course, torchvision |
+# | xyxy, inclusive | x1 is the last column *inside* | PASCAL VOC |
+# | xywh | corner, width, height | COCO |
+# | cxcywh | centre, width, height, as shares of the chip | YOLO |
+# | map coordinates | west, south, east, north, in metres; **y points up** | GIS layers (exercise 01.1) |
+
+# %%
+variety = [(len(target["labels"].unique()), len(target["labels"])) for target in targets]
+rich = sorted(range(len(chips)), key=variety.__getitem__)[-16:]          # the 16 chips with most classes and objects
+image, example = chips.images[rich[-1]], targets[rich[-1]]
+_ = plots.show_chip(image, example["boxes"], example["labels"], chips.classes, info=chips.info)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside the rectangle. Half-open boxes make the
+# width x1 - x0, and neighbours can share an edge without sharing a pixel. Ask what it costs to read VOC boxes as
+# half-open. Section 2 answers.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 2 · How well do two boxes agree?
+#
+# A detector never returns the box that the annotator drew. We need one number for *how close is close enough*.
+# **Intersection over union (IoU)**: the area that two boxes share, over the area that they cover together. 1 is the same
+# box, 0 means that they do not touch, and 0.5 is the usual bar for "found it".
+
+# %%
+# First, the definition, word for word. Slow, and hard to get wrong.
+def iou_with_loops(a, b):
+    """IoU of every box in a (N, 4) with every box in b (M, 4) → (N, M)."""
+    out = torch.zeros(len(a), len(b))
+    for i, (ax0, ay0, ax1, ay1) in enumerate(a.tolist()):
+        for j, (bx0, by0, bx1, by1) in enumerate(b.tolist()):
+            width, height = min(ax1, bx1) - max(ax0, bx0), min(ay1, by1) - max(ay0, by0)
+            shared = max(width, 0) * max(height, 0)   # boxes apart give a negative side, not a negative area
+            out[i, j] = shared / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared)
+    return out
+
+car, shifted = torch.tensor([[10, 10, 20, 20.0]]), torch.tensor([[11, 11, 21, 21.0]])
+iou_with_loops(car, shifted)
+
+# %% [markdown]
+# A chip has tens of objects and thousands of anchors, a batch has sixteen chips: no loop can do that. Broadcasting can.
+# Boxes become `(B, N, 1, 4)` and `(B, 1, M, 4)`; every pair meets in the middle, `(B, N, M)`. Two implementations that
+# were written differently and agree on random input are worth more than one that looks right.
+
+# %% mirror="ops.boxes:box_area,ops.boxes:box_iou" tags=["nbval-check-output"]
+check_same(iou_with_loops, box_iou, random_boxes(50), random_boxes(30, seed=1))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Hold up two sheets of paper and slide one over the other: shared area goes up, covered area goes down, so IoU
+# moves faster than people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two
+# 100-pixel buildings, one pixel off? (0.68 and 0.96.) Then the pattern of the whole course: say it slowly, write it fast,
+# prove that they are the same thing.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Small objects pay more for the same mistake
+#
+# What a shift leaves of the IoU depends on nothing but the shift *relative to the size*. A car of 8 pixels falls below 0.5
+# after two pixels; a building of 60 hardly notices.
+
+# %%
+shifts = torch.linspace(0, 8, 81)
+for side, style in ((8, ":"), (20, "--"), (60, "-")):
+    square = torch.tensor([[0.0, 0, side, side]])
+    plt.plot(shifts, box_iou(square, square + shifts[:, None])[0], style, label=f"{side} px")
+plt.axhline(0.5, color="#888888", linewidth=0.8)
+plt.gca().set(xlabel="shift in x and in y (px)", ylabel="IoU", xlim=(0, 8), ylim=(0, 1), title="Side of the object")
+_ = plt.legend()
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with itself, before any
+# detector has erred. The same goes for label noise. Keep the picture in mind when lecture 04 meets ships of three pixels.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **Exercise 02.1.** Two boxes that do not touch have IoU 0 however far apart they are, so IoU cannot tell a near miss
+# from a far one. *Generalised IoU* can: from the IoU, subtract the share of the smallest enclosing box that neither box
+# covers. Work on pairs: row i of `a` with row i of `b`.
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def generalised_iou(a, b):
+    """Generalised IoU of boxes a (N, 4) and b (N, 4), pair by pair → (N,), in (-1, 1]."""
+    # solution-begin
+    inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    union = box_area(a) + box_area(b) - inner
+    enclosing = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+    return inner / union - (enclosing - union) / enclosing
+    # solution-end
+
+check("02.1", generalised_iou)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 3 · Anchors: boxes to start from
+#
+# A network has a fixed number of outputs; a chip has any number of objects. So we give it many fixed boxes, **anchors**,
+# and ask the same two questions about each: *is there an object?* and *how must I move and stretch you to fit it?*
+#
+# Anchors sit on the **cells of a feature map**, not on every pixel: a backbone with stride 4 turns 128 × 128 pixels into
+# 32 × 32 cells. Each cell carries several sizes and aspect ratios. All are scored; only a small subset is proposed.
+
+# %% mirror="ops.anchors:cell_anchors"
+cell_anchors(sizes=(16, 32), ratios=(0.5, 1.0, 2.0))   # 3 ratios x 2 sizes, around (0, 0)
+
+# %% mirror="ops.anchors:grid_anchors" tags=["nbval-check-output"]
+sizes, ratios, stride, grid = (8, 16, 32, 64), (0.5, 1.0, 2.0), 4, 32
+anchors = grid_anchors(cell_anchors(sizes, ratios), (grid, grid), (stride, stride))
+print(f"{grid} x {grid} cells x {len(sizes) * len(ratios)} anchors: {tuple(anchors.shape)}")
+
+# %%
+# The twelve anchors of one cell, and the cells as dots.
+middle = anchors.view(grid, grid, -1, 4)[grid // 2, grid // 2]
+ax = plots.show_anchors(image, middle, info=chips.info)
+y, x = torch.meshgrid(torch.arange(grid) * stride, torch.arange(grid) * stride, indexing="ij")
+_ = ax.scatter(x, y, s=0.8, color="white")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Say once more: cells,
+# not pixels. Many slides in circulation draw an anchor on every image pixel; that would be sixteen times as many here, for
+# positions that the network cannot tell apart. Nothing depends on the image, so anchors are computed once. They sit on the
+# cells' upper left pixels, as in torchvision; half a stride makes no difference to what can be learned.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Which objects can these anchors reach?
+#
+# Before any training, one number tells whether a set of anchors fits a data set: for each object, the **best IoU** that
+# any anchor has with it. What no anchor comes near is hard to learn. Small vehicles are the hard ones.
+
+# %%
+def best_overlap(sizes, stride):
+    """The best IoU (objects,) that each object of our chips finds among anchors of these sizes and this stride."""
+    anchors = grid_anchors(cell_anchors(sizes, ratios), (128 // stride, 128 // stride), (stride, stride))
+    return torch.cat([box_iou(anchors, target["boxes"]).amax(0) for target in targets])
+
+rows = {}
+for name, design in {"128, 256, 512 on stride 16": ((128, 256, 512), 16), "16, 32, 64 on stride 16": ((16, 32, 64), 16),
+                     "8, 16, 32, 64 on stride 16": (sizes, 16), "8, 16, 32, 64 on stride 4": (sizes, 4)}.items():
+    best = best_overlap(*design)
+    rows[name] = {(f"IoU {bar} or more", kind): (best[labels == k] >= bar).float().mean().item()
+                  for bar in (0.5, 0.7) for k, kind in enumerate(chips.classes, 1)}
+pd.DataFrame(rows).T.style.format("{:.0%}").set_caption("share of the objects that some anchor reaches")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) First row: the sizes of the Faster R-CNN paper, made for photographs of 600 x 1000 pixels; on a 128-pixel chip
+# they reach next to nothing. Third row: a smaller size alone helps less than one hopes, because a vehicle of 8 x 12 pixels
+# slips between cells that are 16 pixels apart. Fourth row: the finer grid does it. But look at vehicles at 0.7: that is
+# the bar of the next section.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 4 · Which anchor answers for which object?
+#
+# Training needs a verdict on every anchor. Faster R-CNN's rule:
+#
+# | verdict | rule | what training does with it |
+# |---|---|---|
+# | **positive** | IoU ≥ 0.7 with an object, **or** the best anchor that an object has | "object", and learns its box |
+# | **negative** | IoU < 0.3 with every object | "background" |
+# | **ignored** | in between | no loss: neither answer would be fair |
+
+# %% mirror="ops.matching:match_boxes"
+batch = Targets.from_list([targets[i] for i in rich])          # boxes (16, M, 4), padded; valid says which rows are real
+iou = box_iou(anchors, batch.boxes)              # anchors (N, 4) meet objects (16, M, 4): (16, N, M)
+matched, state = match_boxes(iou, batch.valid, positive=0.7, negative=0.3, force_best=True)
+
+# %% [markdown]
+# The second half of the first rule is what saves small objects. How many would be left without a positive anchor?
+
+# %%
+def verdicts(force_best):
+    """Anchors per verdict in our batch, and objects that no positive anchor is matched to."""
+    matched, state = match_boxes(iou, batch.valid, 0.7, 0.3, force_best)
+    spoken_for = {(int(image), int(matched[image, place])) for image, place in torch.nonzero(state == 1)}
+    return {"positive": (state == 1).sum(), "ignored": (state == -1).sum(), "negative": (state == 0).sum(),
+            "objects left out": batch.valid.sum() - len(spoken_for)}
+
+shown = state[-1] != 0                           # our example chip is the batch's last
+_ = plots.show_anchors(image, anchors[shown], state[-1][shown], example["boxes"], info=chips.info)
+pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("with the best anchor", True))}).astype(int)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Without the rule most vehicles would have no positive anchor; the network would be told that they are background,
+# and it would believe it. Two more things to point at. Positives are a tiny share: a network that always says "background"
+# is right more than 99 times in 100. Lecture 03 samples, lecture 04 mines hard negatives; both answer this imbalance. And
+# ignored anchors form a halo around each object, so the borderline never has to be learned.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Move over the feature map
+#
+# Choose a stride, sizes and ratios, then walk with the arrow keys. Which anchors of this cell are positive? Can you find
+# a vehicle that has a positive anchor *without* the forced match? Marks show the best verdict in every cell: × positive,
+# ● ignored.
+
+# %%
+widgets.anchors(image, example["boxes"], info=chips.info, sizes=sizes, row=6, col=6)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Live: click a slider, then use the arrow keys. Stride 4 to 16: watch the crosses thin out. Switch sizes off until
+# only 64 is left: the vehicles keep a cross each, forced, with an IoU below 0.1. Then lower the upper bar to 0.5, the
+# value of R-CNN's second stage. Without a kernel the picture shows the first state.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 5 · Box coding: what the network is asked to predict
+#
+# Not coordinates. For a matched anchor it predicts four corrections:
+#
+# $$t_x = \frac{x - x_a}{w_a} \qquad t_y = \frac{y - y_a}{h_a} \qquad t_w = \log\frac{w}{w_a} \qquad t_h = \log\frac{h}{h_a}$$
+#
+# * **Divided by the anchor's sides:** five pixels are a lot for a car and nothing for a warehouse.
+# * **Logarithm:** half as wide and twice as wide are equally far from zero, and no prediction makes a negative width.
+
+# %% mirror="ops.boxes:to_centres,ops.boxes:encode_boxes"
+
+# %% mirror="ops.boxes:decode_boxes,ops.boxes:clip_boxes" tags=["nbval-check-output"]
+def there_and_back(boxes, anchors):
+    return decode_boxes(encode_boxes(boxes, anchors), anchors)
+
+check_same(there_and_back, lambda boxes, anchors: boxes, random_boxes(512), anchors[::24], tolerance=1e-3)
+
+# %%
+# Is it worth the trouble? The shift in x that every anchor with an IoU of at least 0.5 must learn, per class.
+candidate, verdict = match_boxes(iou, batch.valid, 0.5, 0.3, force_best=False)
+chip, place = torch.nonzero(verdict == 1, as_tuple=True)
+truth, kind = batch.boxes[chip, candidate[chip, place]], batch.labels[chip, candidate[chip, place]]
+shift = {"in pixels": to_centres(truth)[0] - to_centres(anchors[place])[0],
+         "coded": encode_boxes(truth, anchors[place])[:, 0]}
+spread = {name: [values[kind == k].std().item() for k in (1, 2, 3)] for name, values in shift.items()}
+pd.DataFrame(spread, index=chips.classes).T.style.format("{:.2f}").set_caption("standard deviation of the shift in x")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Derive one case on the board: anchor 32 wide, object 16 wide: log 0.5 = -0.69; object 64 wide: +0.69. The cap in
+# the decoder is there for untrained networks, whose wild first predictions an exponential would turn into infinity. The
+# table: in pixels a loss would care about buildings alone; coded, all classes are of one magnitude, about 0.1. The second
+# stage of Faster R-CNN divides by just that: its weights are 10, 10, 5, 5.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 6 · Non-maximum suppression
+#
+# Neighbouring anchors see the same object, so a detector returns it several times. **NMS** keeps the most probable of
+# overlapping boxes (or masks) and drops the others. We have no detector yet, so we pretend: shifted copies of each object,
+# scored by how well they fit, give or take luck, and a few inventions.
+
+# %% slideshow={"slide_type": "skip"}
+def pretend(target, copies=5, blur=0.07, seed=0):
+    """What an untidy detector might return for a chip's target: dict with boxes (D, 4), scores (D,), labels (D,)."""
+    luck = torch.Generator().manual_seed(seed)
+    truth = target["boxes"].repeat_interleave(copies, 0)                      # (M * copies, 4)
+    sides = (truth[:, 2:] - truth[:, :2]).repeat(1, 2)
+    found = truth + blur * sides * torch.randn(truth.shape, generator=luck)
+    scores = box_iou(found, truth).diagonal() * (1 - 0.5 * torch.rand(len(truth), generator=luck))
+    invented, doubt = random_boxes(4, seed=seed), 0.6 * torch.rand(4, generator=luck)
+    labels = torch.cat([target["labels"].repeat_interleave(copies), torch.ones(4, dtype=torch.long)])
+    return {"boxes": torch.cat([found, invented]), "scores": torch.cat([scores, doubt]), "labels": labels}
+
+# %%
+houses = [target["boxes"][target["labels"] == 1] for target in targets]
+crowded = max(range(len(chips)), key=lambda i: (box_iou(houses[i], houses[i]) > 0.15).sum())   # row houses
+heap = pretend(targets[crowded])
+_ = plots.show_chip(chips.images[crowded], heap["boxes"], heap["labels"], chips.classes, info=chips.info)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) The pretended detector is honest in one respect: better boxes tend to score higher, not always. That is all that
+# NMS has to go by. The word "maximum" is about the score, in a neighbourhood that IoU defines.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### As a loop over a sorted list
+#
+# Sort by score. Keep the first. Strike out all that overlap it too much. Repeat with what is left.
+
+# %% tags=["nbval-check-output"]
+def nms_with_loop(boxes, scores, threshold):
+    """Indices of the boxes (N, 4) that survive, best score first → (K,)."""
+    waiting, kept = scores.argsort(descending=True, stable=True), []
+    while len(waiting):
+        best, rest = waiting[0], waiting[1:]
+        kept.append(best)
+        overlap = box_iou(boxes[best, None], boxes[rest])[0]
+        waiting = rest[overlap <= threshold]
+    return torch.stack(kept) if kept else waiting
+
+crowd = random_boxes(300, size=60), torch.rand(300, generator=torch.Generator().manual_seed(1))
+check_same(nms_with_loop, torchvision.ops.nms, *crowd, 0.5)
+
+# %% [markdown]
+# ### As a matrix
+#
+# Compare all pairs of the sorted list and keep the upper triangle: entry (i, j) says that i *would* strike out j. But a
+# struck-out box must not strike out others, so one look is not enough. Repeat until nothing changes: the first row is
+# right from the start, and each round settles at least one more.
+
+# %% tags=["nbval-check-output"]
+def nms_as_matrix(boxes, scores, threshold, overlap=box_iou):
+    """The same, all pairs at once → (K,)."""
+    order = scores.argsort(descending=True, stable=True)
+    beats = (overlap(boxes[order], boxes[order]) > threshold).triu(diagonal=1)   # (N, N): row strikes out column
+    before, keep = None, torch.ones(len(boxes), dtype=torch.bool)
+    while before is None or not keep.equal(before):
+        before, keep = keep, ~(beats & keep[:, None]).any(0)
+    return order[keep]
+
+check_same(nms_with_loop, nms_as_matrix, *crowd, 0.5)
+check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.3)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (6 min) Draw the list on the board and strike out by hand. Then ask for the wrong matrix version: "drop every box that any
+# better box overlaps". Chain A-B-C: A strikes B, B would strike C, C does not touch A. Greedy keeps C, the wrong version
+# drops it. The rounds are as many as the longest such chain, a handful in practice. On a GPU a few large steps beat
+# thousands of small ones.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### One call for a whole batch
+#
+# A car may stand in front of a house: classes must not suppress each other, nor may two chips of a batch. So boxes carry a
+# group number, and only boxes of one group compete. The package leaves the comparing to torchvision's compiled code.
+
+# %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms"
+
+# %% tags=["nbval-check-output"]
+def class_by_class(found):
+    """Scores of what survives a loop over the classes, best first."""
+    each = [{name: values[found["labels"] == k] for name, values in found.items()} for k in (1, 2, 3)]
+    kept = [one["scores"][nms_with_loop(one["boxes"], one["scores"], 0.5)] for one in each]
+    return torch.cat(kept).sort(descending=True).values
+
+def in_one_call(found):
+    row = {name: values[None] for name, values in found.items()}                    # a batch of one chip
+    everybody = torch.ones_like(row["labels"], dtype=torch.bool)
+    index, valid = batched_nms(row["boxes"], row["scores"], row["labels"], everybody, 0.5, keep=200)
+    return found["scores"][index[valid]]
+
+check_same(class_by_class, in_one_call, heap)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) unflatten turns "all kept boxes of all images, one after the other" into one padded row an image. No loop over
+# images: that is what makes small chips fast in lecture 03.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Walk through it
+#
+# On the right stands the sorted list of the loop. Move **step** with the arrow keys: one kept box at a time, and what it
+# strikes out. Then lower **IoU** until neighbouring houses strike out each other.
+
+# %%
+few = pretend(targets[crowded], copies=3)
+widgets.nms(chips.images[crowded], few["boxes"], few["scores"], few["labels"], info=chips.info, score=0.2, step=3)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box. At 0.7 doubles survive. At 0.2
+# houses vanish. There is no threshold that is right for a parking lot and for single farms; the next slide measures it.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 7 · What NMS cannot do
+#
+# **It cannot tell a duplicate from a neighbour.** Take a perfect detector: exactly the true boxes. NMS sees row houses
+# whose boxes overlap, because rows rarely run north-south, and removes some. How many, at which threshold?
+
+# %%
+def lost(threshold):
+    """How many true objects NMS removes, per class, though every box is right."""
+    gone = torch.zeros(len(chips.classes), dtype=torch.long)
+    for target in targets:
+        for k in target["labels"].unique().tolist():
+            mine = target["boxes"][target["labels"] == k]
+            gone[k - 1] += len(mine) - len(nms_as_matrix(mine, torch.ones(len(mine)), threshold))
+    return gone.tolist()
+
+pd.DataFrame({f"IoU {t}": lost(t) for t in (0.1, 0.2, 0.3, 0.4, 0.5)} | {"objects": labels.bincount()[1:]}, chips.classes)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) A low threshold tidies up and loses houses; a high one keeps doubles, which count as false. Real detections are a
+# little off, so real losses begin at higher thresholds than in this table. Masks overlap less than their boxes: lectures
+# 06 and 07 look at touching buildings again.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### What NMS can repair: borders between chips
+#
+# A scene is too large for one pass, so it is cut into windows, and an object on a border is found once in each. Shift all
+# boxes back into scene coordinates and run NMS **once over the scene**. We play it through: one chip is the scene, windows
+# have 64 pixels, and the detector returns whatever part of an object it sees. An overlap as large as the largest object
+# makes each object whole in some window, and NMS removes its doubles. Small **pieces** survive: a third of a house has IoU
+# 0.33 with the whole house. Exercise 02.2 gets rid of them.
+
+# %%
+def windowed(target, size=64, overlap=32):
+    """Boxes (D, 4) in scene coordinates and scores (D,) of a detector that works window by window."""
+    found, scores = [], []
+    for row, col in windows(128, 128, size, overlap):
+        corner = torch.tensor([col, row, col, row])
+        seen = clip_boxes(target["boxes"] - corner, (size, size))            # in the window's own pixels
+        share = box_area(seen) / box_area(target["boxes"])
+        found.append((seen + corner)[share > 0.1])                           # back to the scene
+        scores.append(share[share > 0.1])
+    return torch.cat(found), torch.cat(scores)
+
+# %%
+medium = max(range(len(chips)), key=lambda i: (len(targets[i]["boxes"]) < 9) * (box_area(houses[i]) > 400).sum())
+scene, (pieces, _), (boxes, scores) = targets[medium], windowed(targets[medium], overlap=0), windowed(targets[medium])
+once = nms_as_matrix(boxes, scores, 0.5)
+steps = {"no overlap: pieces": pieces, "overlap 32: wholes and pieces": boxes, "after NMS in the scene": boxes[once]}
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
+for ax, (title, shown) in zip(axes, steps.items(), strict=True):
+    plots.show_chip(chips.images[medium], shown, ax=ax, info=chips.info, title=f"{title} ({len(shown)})")
+    ax.axhline(64, color="white", linewidth=0.6)
+    ax.axvline(64, color="white", linewidth=0.6)
+print(f"{len(scene['boxes'])} objects")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Three panels, one story. Left: without overlap no window ever sees the whole object, and nothing can repair that.
+# Middle: everything is seen, much of it twice. Right: doubles gone, pieces left. Lecture 10 does this on a real scene and
+# compares the remedies.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **Exercise 02.2.** Give NMS another measure of overlap: intersection over the **smaller** of the two areas. A piece inside
+# its house has the value 1, whatever its size. `len(nms_as_matrix(boxes, scores, 0.5, overlap=over_smaller))` should then
+# be close to the number of objects. (What would it do to a car in front of a house?)
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def over_smaller(a, b):
+    """Intersection over the smaller area of every box in a (N, 4) with every box in b (M, 4) → (N, M)."""
+    # solution-begin
+    low, high = torch.maximum(a[:, None, :2], b[:, :2]), torch.minimum(a[:, None, 2:], b[:, 2:])
+    return (high - low).clamp(min=0).prod(2) / torch.minimum(box_area(a)[:, None], box_area(b))
+    # solution-end
+
+check("02.2", over_smaller)
+
+# %% tags=["solution"] slideshow={"slide_type": "skip"}
+print(f"{len(scene['boxes'])} objects, {len(nms_as_matrix(boxes, scores, 0.5, overlap=over_smaller))} boxes")
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **Exercise 02.3.** *Soft-NMS* strikes nothing out. Each time a box is kept, the scores of the boxes still waiting are
+# multiplied by `exp(-iou² / sigma)` with the kept one; then the best of the waiting is next. Neighbouring houses survive
+# with a lower score instead of vanishing. Return the final scores, in the order of the input.
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def soft_nms(boxes, scores, sigma=0.5):
+    """Scores (N,) of boxes (N, 4) after soft suppression."""
+    # solution-begin
+    iou, scores = box_iou(boxes, boxes), scores.clone()
+    waiting = torch.ones(len(scores), dtype=torch.bool)
+    while waiting.any():
+        best = torch.where(waiting, scores, -1.0).argmax()
+        waiting[best] = False
+        scores = torch.where(waiting, scores * torch.exp(-(iou[best] ** 2) / sigma), scores)
+    return scores
+    # solution-end
+
+check("02.3", soft_nms)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 8 · How good is a detector? Average precision
+#
+# A detection is **right** if it overlaps a so far unclaimed object of its class by IoU ≥ 0.5; a second box on the same
+# object is wrong. Sort all detections by score and go down the list. **Precision**: of the boxes so far, what share is
+# right? **Recall**: of all objects, what share has been found?
+#
+# The zigzag of precision is an accident of the order, so each recall level counts with the best precision reached **there
+# or later**. COCO reads that envelope at 101 recall levels and takes the mean; levels never reached count 0.
+
+# %%
+right, objects = torch.tensor([1, 1, 0, 1, 0, 1]), 5     # six detections, best score first; five objects in truth
+found = right.cumsum(0)
+precision, recall = found / torch.arange(1, 7), found / objects
+pd.DataFrame({"right": right, "precision": precision, "recall": recall}, index=range(1, 7)).T.round(2)
+
+# %%
+def area_under(recall, precision):
+    """COCO's average precision of one class from recall (D,) and precision (D,), best score first."""
+    envelope = precision.flip(0).cummax(0).values.flip(0)
+    levels = torch.linspace(0, 1, 101) - 1e-6       # 7 of 10 found must reach the level 0.70 whatever the rounding
+    place = torch.searchsorted(recall, levels)      # the first rank that reaches each level
+    return envelope[place[place < len(recall)]].sum() / len(levels)
+
+plt.plot([0, *recall], [1, *precision], "o--", color="#888888", markersize=4, label="precision")
+envelope = precision.flip(0).cummax(0).values.flip(0)
+plt.fill_between([0, *recall], [envelope[0], *envelope], step="pre", alpha=0.35, label=f"AP {area_under(recall, precision):.2f}")
+plt.gca().set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.05), title="Six detections, five objects")
+_ = plt.legend(loc="lower left")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Fill the table by hand with the class before you run it. Nobody chose a score threshold: going down the list is
+# trying all of them. One object is never found, so recall ends at 0.8 and no AP above 0.8 is possible. PASCAL VOC read the
+# curve at 11 levels, later exactly; COCO at 101. Papers differ by that alone, so always say which one you used.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### The same for a whole data set: AP50 and AP
+#
+# Who is right is decided chip by chip, best score first, each object claimed once. Then all chips go into one list. The
+# proof: the evaluation of this package, torchmetrics on top of the COCO code, on the same boxes.
+#
+# **AP50** asks for IoU 0.5. **AP** is the mean over IoU 0.50, 0.55 … 0.95, and over classes: it pays for boxes that fit.
+
+# %%
+def claims(found, target, bar=0.5):
+    """Which of a chip's detections (D,) are right."""
+    iou = box_iou(found["boxes"], target["boxes"]) * (found["labels"][:, None] == target["labels"])
+    iou = torch.nn.functional.pad(iou, (0, 1))          # one more column: "no object"
+    right = torch.zeros(len(iou), dtype=torch.bool)
+    for i in found["scores"].argsort(descending=True):
+        best = iou[i].argmax()
+        right[i] = iou[i, best] >= bar
+        iou[:, best] *= ~right[i]                       # claimed: whoever comes later is a double
+    return right
+
+def curve(found, targets, label):
+    """Recall (D,) and precision (D,) of one class over all chips."""
+    right = torch.cat([claims(one, target)[one["labels"] == label] for one, target in zip(found, targets, strict=True)])
+    scores = torch.cat([one["scores"][one["labels"] == label] for one in found])
+    objects = sum((target["labels"] == label).sum() for target in targets)
+    hits = right[scores.argsort(descending=True)].cumsum(0)
+    return hits / objects, hits / torch.arange(1, len(hits) + 1)
+
+# %% tags=["nbval-check-output"]
+def tidy(heap, threshold):
+    kept = torchvision.ops.batched_nms(heap["boxes"], heap["scores"], heap["labels"], threshold)
+    return {name: values[kept] for name, values in heap.items()}
+
+def ours(found, targets):
+    return torch.stack([area_under(*curve(found, targets, k)) for k in (1, 2, 3)])
+
+def theirs(found, targets):
+    return torch.tensor([one["AP50"] for one in evaluation.average_precision(found, targets, chips.classes)["classes"].values()])
+
+some = targets[::4]
+heaps = [pretend(target, seed=i) for i, target in enumerate(some)]
+tidied = [tidy(heap, 0.5) for heap in heaps]
+check_same(ours, theirs, tidied, some)
+
+# %%
+cases = {"heap of doubles": heaps, "after NMS 0.5": tidied, "after NMS 0.15": [tidy(heap, 0.15) for heap in heaps],
+         "blurred twice as much": [tidy(pretend(t, blur=0.14, seed=i), 0.5) for i, t in enumerate(some)]}
+rows = {name: evaluation.average_precision(found, some, chips.classes) for name, found in cases.items()}
+pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).style.format("{:.2f}")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (6 min) The loop over detections cannot be broadcast away: whether a box is right depends on what better boxes have
+# claimed. Three classes, three equal numbers, from two programs that share no line; from here on the lectures call
+# evaluation.average_precision. The table, row 1 to 2: every double is a false detection, so NMS is not cosmetics. Row 3: too eager, neighbours are gone.
+# Row 4: blur costs something in AP50 and a lot in AP. For counting cars AP50 is the figure to look at; for digitising
+# roofs it is AP. Neither says which score threshold to use: that is the user's choice, one point of the curve.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Summary
+#
+# | part | in one sentence |
+# |---|---|
+# | IoU | shared area over covered area; small objects pay more for the same shift |
+# | anchors | fixed boxes on the cells of a feature map; measure their reach on *your* objects first |
+# | matching | positive, negative, ignored; every object gets its best anchor |
+# | coding | shifts in anchor sides, sizes as logarithms: one loss for cars and warehouses |
+# | NMS | best score first, strike out what overlaps; per class, and over the scene, not the window |
+# | AP | the area under precision over recall, from one sorted list |
+#
+# **Next:** lecture 03 puts a network between the anchors and the suppression. Faster R-CNN scores all anchors, passes on
+# the best few hundred, and looks at each a second time.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) Ask each to name the part they would get wrong first in their own data. Usually it is anchor sizes. The exercises
+# are worth doing before lecture 03; 02.2 returns in lecture 10.
