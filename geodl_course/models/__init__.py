@@ -1,0 +1,16 @@
+"""The systems that the course builds. `build(name, **settings)` makes one by name, as a checkpoint does."""
+
+from importlib import import_module
+
+TABLE = {"faster_rcnn": "faster_rcnn:faster_rcnn"}  # name: module:function, imported when asked for
+
+
+def build(name, **settings):
+    """The model called name with its settings (those of model.settings), weights not yet trained.
+
+    Raises KeyError with the known names for any other.
+    """
+    if name not in TABLE:
+        raise KeyError(f"no model is called {name!r}: choose one of {', '.join(TABLE)}")
+    module, function = TABLE[name].split(":")
+    return getattr(import_module(f"{__name__}.{module}"), function)(**settings)

@@ -1,0 +1,192 @@
+"""Our Faster R-CNN against torchvision's with the same weights: same detections, same losses, same gradients."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import MultiScaleRoIAlign
+
+from geodl_course.chips import Targets
+from geodl_course.models.backbones import conv_block, small_backbone
+from geodl_course.models.faster_rcnn import from_torchvision
+
+LOSSES = {
+    "objectness": "loss_objectness",
+    "rpn_box": "loss_rpn_box_reg",
+    "classifier": "loss_classifier",
+    "box_reg": "loss_box_reg",
+}
+
+
+class TwoLevels(nn.Module):
+    """Maps of strides 4 and 8 under names of their own, and one that only the RPN looks at."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.next = small_backbone(3, (16, 16, 32)), conv_block(32, 32, stride=2)
+        self.out_channels = 32
+
+    def forward(self, images):
+        fine = self.stem(images)
+        coarse = self.next(fine)
+        return {"fine": fine, "coarse": coarse, "extra": coarse[..., ::2, ::2]}
+
+
+def disturb(module, seed=0, scale=1.0):
+    """Batch statistics away from their defaults, and heads that do not say the same of every box.
+
+    scale shrinks the heads' weights where features are large, so that scores do not all end at 1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in norms:
+        layer.weight.data.uniform_(0.6, 1.4, generator=generator)
+        layer.bias.data.uniform_(-0.2, 0.2, generator=generator)
+        layer.momentum = 1.0  # one look at some images replaces the statistics, so deep networks keep their scale
+    bands = next(module.backbone.parameters()).shape[1]
+    with torch.no_grad():
+        module.backbone.train()(torch.rand(2, bands, 96, 96, generator=generator) * 4 - 2)
+    for layer in norms:
+        layer.running_mean += torch.rand(layer.running_mean.shape, generator=generator) * 0.2 - 0.1
+        layer.running_var *= torch.rand(layer.running_var.shape, generator=generator) * 0.4 + 0.8
+    for layer, spread in ((module.rpn.head.cls_logits, 0.1), (module.roi_heads.box_predictor.cls_score, 0.3)):
+        layer.weight.data.normal_(0, scale * spread, generator=generator)
+        layer.bias.data.normal_(0, scale * spread, generator=generator)
+    for layer, spread in ((module.rpn.head.bbox_pred, 0.05), (module.roi_heads.box_predictor.bbox_pred, 0.2)):
+        layer.weight.data.normal_(0, scale * spread, generator=generator)
+    return module
+
+
+def small_reference(**settings):
+    backbone = small_backbone(settings.pop("bands", 3), (16, 32, 48))
+    torch.manual_seed(0)
+    return disturb(FasterRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(((8, 16, 33, 64),), ((0.5, 1.0, 2.0),)),
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=settings.pop("sampling_ratio", 2)),
+        box_head=TwoMLPHead(backbone.out_channels * 49, 64),
+        box_predictor=FastRCNNPredictor(64, 4),
+        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
+    ))  # fmt: skip
+
+
+def pyramid_reference(**settings):
+    torch.manual_seed(1)
+    return disturb(FasterRCNN(
+        TwoLevels(),
+        rpn_anchor_generator=AnchorGenerator(((8, 12), (24, 32), (48, 100)), ((0.5, 1.0, 2.0),) * 3),
+        box_roi_pool=MultiScaleRoIAlign(["fine", "coarse"], 5, 2, canonical_scale=40, canonical_level=3),
+        box_head=TwoMLPHead(32 * 25, 64),
+        box_predictor=FastRCNNPredictor(64, 6),
+        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
+    ))  # fmt: skip
+
+
+REFERENCES = {
+    "one level": small_reference,
+    "several levels": pyramid_reference,
+    "resized up": lambda **s: small_reference(min_size=200, **s),
+    "resized down, longer side decides": lambda **s: pyramid_reference(min_size=300, max_size=100, **s),
+    "fixed size": lambda **s: small_reference(fixed_size=(160, 96), **s),
+    "adaptive sampling": lambda **s: small_reference(sampling_ratio=0, **s),
+    "score, boxes and thresholds of one's own": lambda **s: small_reference(**{
+        "bbox_reg_weights": (8.0, 9.0, 4.0, 6.0), "box_nms_thresh": 0.3, "rpn_nms_thresh": 0.6, "box_score_thresh": 0.2,
+        "rpn_score_thresh": 0.3, "box_detections_per_img": 30, "rpn_pre_nms_top_n_test": 77, **s,
+    }),
+}  # fmt: skip
+
+
+def images_and_objects(count=3, height=128, width=128, bands=3, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, bands, height, width, generator=generator)
+    objects = []
+    for image in range(count):
+        corner = torch.rand(2 * image, 2, generator=generator) * 90  # the first image has no objects
+        side = torch.rand(2 * image, 2, generator=generator) * 30 + 5
+        labels = torch.randint(1, classes + 1, (2 * image,), generator=generator)
+        objects.append({"boxes": torch.cat((corner, corner + side), dim=1), "labels": labels})
+    return images, objects
+
+
+def assert_same_detections(ours, theirs, pixels, score):
+    for mine, other in zip(ours.per_image(), theirs, strict=True):
+        assert len(other["boxes"]) > 10, "too few boxes to compare"
+        assert torch.equal(mine["labels"], other["labels"])
+        torch.testing.assert_close(mine["boxes"], other["boxes"], atol=pixels, rtol=0)
+        torch.testing.assert_close(mine["scores"], other["scores"], atol=score, rtol=0)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@torch.no_grad()
+def test_same_detections_small(name):
+    module = REFERENCES[name]().eval()
+    images, _ = images_and_objects(height=112)
+    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
+    double = from_torchvision(module.double())
+    assert_same_detections(double(images.double()), module(list(images.double())), 1e-6, 1e-9)
+
+
+@torch.no_grad()
+def test_same_detections_with_five_bands():
+    module = small_reference(bands=5, image_mean=[0.1] * 5, image_std=[0.3] * 5).eval()
+    images, _ = images_and_objects(bands=5)
+    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
+
+
+@pytest.mark.parametrize("make", [fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2])
+@torch.no_grad()
+def test_same_detections_resnet50_fpn(make):
+    torch.manual_seed(2)
+    settings = {"min_size": 96, "max_size": 320, "box_score_thresh": 0.0, "num_classes": 5, "rpn_post_nms_top_n_test": 60}
+    module = disturb(make(weights=None, weights_backbone=None, **settings), scale=0.1).eval()
+    images, _ = images_and_objects(count=2)
+    model = from_torchvision(module)
+    assert_same_detections(model(images), module(list(images)), 1e-2, 1e-4)
+    model, module = model.double(), module.double()
+    assert_same_detections(model(images.double()), module(list(images.double())), 1e-6, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["one level", "several levels", "resized up", "adaptive sampling"])
+def test_same_losses_and_gradients(name):
+    # As many places in the samples as there are candidates: both draw all of them, and chance has no say.
+    everything = {"rpn_batch_size_per_image": 100_000, "box_batch_size_per_image": 100_000}
+    module = REFERENCES[name](**everything, box_positive_fraction=0.5).double().train()
+    images, objects = images_and_objects()
+    images, objects = images.double(), [{**o, "boxes": o["boxes"].double()} for o in objects]
+    model = from_torchvision(module)
+    targets = Targets.from_list(objects)
+    ours = model(images, targets)
+    theirs = module(list(images), objects)
+    assert list(ours) == list(LOSSES)
+    for mine, other in LOSSES.items():
+        # Targets hold boxes in float32, which is what limits the agreement here.
+        torch.testing.assert_close(ours[mine], theirs[other], atol=1e-6, rtol=1e-6, check_dtype=False)
+    sum(ours.values()).backward()
+    sum(theirs.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.rpn.head.parameters())
+    for mine, other in zip(model.parameters(), module.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_weights_are_copied_and_flags_kept():
+    module = small_reference()
+    module.backbone[0][0].weight.requires_grad_(False)
+    model = from_torchvision(module.train())
+    assert model.training and not model.backbone[0][0].weight.requires_grad
+    before = [p.clone() for p in module.parameters()]
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_other_detectors_are_refused():
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    with pytest.raises(TypeError, match="MaskRCNN predicts more"):
+        from_torchvision(maskrcnn_resnet50_fpn(weights=None, weights_backbone=None))
+    module = small_reference()
+    module.roi_heads.box_predictor = nn.Linear(3, 3)
+    with pytest.raises(TypeError, match="not RPNHead and Linear"):
+        from_torchvision(module)
