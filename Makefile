@@ -53,9 +53,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 		echo "Install one (python.org, your package manager; on Debian and Ubuntu also python3-venv),"; \
 		echo "or name it: make lab PYTHON=/path/to/python3"; exit 2; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@

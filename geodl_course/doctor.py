@@ -22,7 +22,7 @@ def look_at_python():
     version = platform.python_version()
     if sys.version_info < (3, 11):  # noqa: UP036 (the doctor may be asked by an older one)
         return False, f"{version}: the course needs 3.11 or newer; make a new environment with one"
-    return True, f"{version} ({sys.executable})"
+    return True, f"{version} (environment {Path(sys.prefix).name})"
 
 
 def look_at_torch():
@@ -89,10 +89,11 @@ def look_at_disk():
 
 def look_at_data():
     root = Path(os.environ.get("GEODL_DATA") or REPOSITORY / "data")
+    place = "$GEODL_DATA" if os.environ.get("GEODL_DATA") else "data/"
     sets = sorted(path.parent.name for path in root.glob("*/dataset.json"))
     if "towns" not in sets:
-        return None, f"towns is not in {root}: python data_scripts/make.py towns (or make lab, which does it)"
-    return True, f"{', '.join(sets)} in {root}"
+        return None, f"towns is not in {place}: python data_scripts/make.py towns (or make lab, which does it)"
+    return True, f"{', '.join(sets)} in {place}"
 
 
 LINES = {

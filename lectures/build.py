@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,7 @@ PACKAGE = "geodl_course"
 EDITIONS = {"student": "notebooks", "solutions": "notebooks/solutions"}
 CELL_LINES, FUNCTION_LINES, NOTEBOOK_BYTES = 25, 18, 1_500_000
 SOLUTION = re.compile(r"^( *)# solution-begin\n(.*?)^ *# solution-end\n?", re.S | re.M)
+PLACES = (str(ROOT), sys.prefix, tempfile.gettempdir() + os.sep)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -270,6 +272,8 @@ def problems(notebook):
             found.append(f"{here}: a check cell without output checks nothing; print something or drop the tag")
         if any(output.output_type == "error" for output in cell.outputs) and "raises-exception" not in tags:
             found.append(f"{here}: a stored error")
+        if any(place in words_of(output) for output in cell.outputs for place in PLACES):
+            found.append(f"{here}: the output shows a path of this machine; print names relative to the data folder")
         if code_lines(cell.source) > CELL_LINES:
             found.append(f"{here}: {code_lines(cell.source)} lines of code, at most {CELL_LINES}")
     if not noted:
@@ -278,6 +282,11 @@ def problems(notebook):
     if size > NOTEBOOK_BYTES:
         found.append(f"{size / 1e6:.1f} MB, at most {NOTEBOOK_BYTES / 1e6} MB: smaller figures, fewer of them")
     return found
+
+
+def words_of(output):
+    """The text of an output, without pictures."""
+    return output.get("text", "") + output.get("data", {}).get("text/plain", "")
 
 
 def first_line(cell):
@@ -315,13 +324,17 @@ def execute(notebook, folder, environment, title):
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    started, at = time.perf_counter(), {"cell": 0}
+    started, at = time.perf_counter(), {"cell": 0, "told": 0.0}
 
     def show(cell, cell_index):
-        at["cell"] = cell_index
         seconds = time.perf_counter() - started
         line = f"{title}  cell {cell_index + 1:>2}/{len(notebook.cells)}  {seconds:5.1f} s  {first_line(cell)}"
-        print(f"\r{line:<110}"[:112], end="", flush=True)
+        at["cell"] = cell_index
+        if sys.stdout.isatty():
+            print(f"\r{line:<110}"[:112], end="", flush=True)
+        elif seconds - at["told"] > 20:  # a log wants a sign of life, not a line for each cell
+            at["told"] = seconds
+            print(line, flush=True)
 
     client = NotebookClient(
         notebook,
@@ -337,9 +350,8 @@ def execute(notebook, folder, environment, title):
         client.execute(env={**os.environ, **environment})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         cell = notebook.cells[at["cell"]]
-        raise BuildError(f"{title}, cell {at['cell']} ({first_line(cell)}) failed:\n{error}") from None
-    finally:
-        print()
+        raise BuildError(f"\n{title}, cell {at['cell']} ({first_line(cell)}) failed:\n{error}") from None
+    print(f"\r{title}  {len(notebook.cells)} cells in {time.perf_counter() - started:.1f} s".ljust(111))
     return notebook
 
 

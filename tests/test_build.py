@@ -246,7 +246,7 @@ def test_run_leaves_a_copy_and_a_page_and_not_the_notebook_changed(copy):
     command = [sys.executable, REPOSITORY / "lectures" / "build.py", "--root", copy, "--run", "07"]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert "cell  6/6" in answer.stdout
+    assert "07_areas  6 cells in " in answer.stdout
     assert "not done yet" in (copy / "build" / "07_areas.html").read_text()
     assert nbformat.read(copy / "build" / "07_areas.ipynb", as_version=4).cells[4].outputs
     assert (copy / "notebooks" / "07_areas.ipynb").read_bytes() == before
@@ -271,6 +271,7 @@ METHODS = "".join(f"    def part_{i}(self):\n        return {i}\n\n" for i in ra
             "no presenter notes",
         ),
         (("# # Areas", "# # Areas\n# ![](areas.png)"), "alternative text"),
+        (("print(area((0, 0, 2, 3)))", "import sys\nprint(sys.prefix)"), "a path of this machine"),
         (('tags=["exercise", "nbval-check-output"]', 'tags=["nbval-check-output"]'), "would reach the students"),
         (("# solution-begin", "# the answer"), "solution-begin"),
         (('check("07.1", twice)', "print(twice)"), 'check("02.1", name)'),
