@@ -6,6 +6,8 @@ change as the sentence beside it. Boxes differ by outline as well as by colour: 
 
 from __future__ import annotations
 
+from itertools import pairwise, product
+
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -17,7 +19,7 @@ KINDS = {
     "loss": ("#FFF2CC", "#B37700", 1.4, ":", 0.1, "loss: training only"),
     "slow": ("#FBE0D2", "#D55E00", 2.2, "-.", 0.1, "the bottleneck"),
 }
-BOX = (0.84, 0.58)  # width and height of a box, in columns and rows
+BOX = (0.86, 0.64)  # width and height of a box, in columns and rows
 CELL = (1.75, 1.0)  # inches that one column and one row take
 
 
@@ -42,7 +44,7 @@ def draw_flow(nodes: dict, chains: list[str], ax=None, legend: bool = True):
     patches = {name: _draw_node(ax, name, node) for name, node in nodes.items()}
     for chain in chains:
         names = chain.split()
-        for start, end in zip(names, names[1:], strict=False):
+        for start, end in pairwise(names):
             _draw_arrow(ax, patches, nodes, start, end)
     if kinds:
         handles = [_box(0, 0, 1, 1, kind) for kind in kinds]
@@ -78,3 +80,74 @@ def _draw_arrow(ax, patches: dict, nodes: dict, start: str, end: str) -> None:
             raise ValueError(f"draw_flow: an arrow names '{name}', which is not among the nodes {', '.join(nodes)}")
     ax.add_patch(FancyArrowPatch(nodes[start][:2], nodes[end][:2], patchA=patches[start], patchB=patches[end],
                                  shrinkA=2, shrinkB=2, arrowstyle="-|>", mutation_scale=13, color="#333333", lw=1.3))
+
+
+def rcnn_family():
+    """R-CNN, Fast R-CNN and Faster R-CNN as three rows → nodes and chains for draw_flow. Lecture 03."""
+    searched, pooled = ("slow", "selective search\n300 regions"), ("fixed", "RoI pooling\n300 times")
+    backbone, head = ("learned", "backbone\nonce"), ("learned", "box head\n300 times")
+    rows = {
+        "R-CNN": [("slow", "selective search\n300 crops"), ("slow", "backbone\n300 times"), None, head],
+        "Fast R-CNN": [searched, backbone, pooled, head],
+        "Faster R-CNN": [backbone, ("learned", "RPN\n300 regions"), pooled, head],
+    }
+    nodes, chains = {}, []
+    for row, (name, parts) in enumerate(rows.items()):
+        used = [(column, part) for column, part in enumerate([("data", f"{name}\none chip"), *parts]) if part]
+        nodes |= {f"{row}-{column}": (column, row, *part) for column, part in used}
+        chains.append(" ".join(f"{row}-{column}" for column, _ in used))
+    return nodes, chains
+
+
+def faster_rcnn_flow(size=128, channels=96, stride=4, anchors=12, bins=7, losses=True):
+    """Faster R-CNN with the shapes of its tensors → nodes and chains for draw_flow, for a lecture to add to.
+
+    size: of a chip in pixels; channels and stride: of the feature map; anchors: per cell; bins: of RoIAlign.
+    Lecture 03; lecture 06 adds the mask branch.
+    """
+    cells = size // stride
+    count = cells * cells * anchors
+    nodes = {
+        "chips": (0, 1, "data", f"chips\n(B, 3, {size}, {size})"),
+        "backbone": (1, 1, "learned", "backbone"),
+        "features": (2, 1, "data", f"feature map\n(B, {channels}, {cells}, {cells})"),
+        "rpn": (2, 0, "learned", "RPN head"),
+        "scores": (3, 0, "data", f"scores, deltas\n(B, {count})\n(B, {count}, 4)"),
+        "propose": (4, 0, "fixed", "propose\ndecode, clip, NMS"),
+        "proposals": (4, 1, "data", "proposals\n(B, P, 4)"),
+        "align": (3, 1, "fixed", "RoIAlign"),
+        "rois": (3, 2, "data", f"pooled\n(B, P, {channels}, {bins}, {bins})"),
+        "head": (4, 2, "learned", "box head"),
+        "classes": (5, 2, "data", "classes, deltas\n(B, P, K+1)\n(B, P, K+1, 4)"),
+        "detect": (6, 2, "fixed", "detect\ndecode, clip, NMS"),
+        "detections": (6, 1, "data", "detections\nbox, class, score"),
+    }
+    chains = ["chips backbone features rpn scores propose proposals align rois head classes detect detections",
+              "features align"]
+    if losses:
+        nodes |= {"rpn_loss": (3, -1, "loss", "RPN losses"), "box_loss": (5, 1, "loss", "box losses")}
+        chains += ["scores rpn_loss", "classes box_loss"]
+    return nodes, chains
+
+
+def draw_pooling(ax, box, stride, bins, rounded):
+    """Draw over a chip how a RoI's box (4,) in pixels is cut into bins x bins on cells of stride pixels → None.
+
+    rounded=True: RoIPool, which moves box and bins to whole cells; False: RoIAlign, which leaves them where they are
+    and interpolates at four points a bin. Lecture 03.
+    """
+    low, high = [float(value) / stride for value in box[:2]], [float(value) / stride for value in box[2:]]
+    if rounded:
+        low, high = [round(value) for value in low], [round(value) + 1 for value in high]
+        edges = [[a + i * (b - a) // bins for i in range(bins)] + [b] for a, b in zip(low, high, strict=True)]
+    else:
+        edges = [[a + i * (b - a) / bins for i in range(bins + 1)] for a, b in zip(low, high, strict=True)]
+    xs, ys = ([stride * value for value in side] for side in edges)
+    for x in xs:
+        ax.plot([x, x], [ys[0], ys[-1]], color="white", lw=1.4)
+    for y in ys:
+        ax.plot([xs[0], xs[-1]], [y, y], color="white", lw=1.4)
+    if not rounded:
+        across, down = ([(1 - t) * a + t * b for a, b in pairwise(side) for t in (0.25, 0.75)] for side in (xs, ys))
+        ax.plot(*zip(*product(across, down), strict=True), ".", color="white", ms=4)
+    ax.add_patch(plt.Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec="#F0E442", lw=2.4))

@@ -4,9 +4,11 @@ import itertools
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
+import torchvision
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from geodl_course.diagrams import KINDS, draw_flow
+from geodl_course.diagrams import KINDS, draw_flow, draw_pooling, faster_rcnn_flow, rcnn_family
 
 NODES = {
     "chips": (0, 0, "data", "chips\n(B, 3, 128, 128)"),
@@ -57,4 +59,42 @@ def test_mistakes_are_named():
         draw_flow({"chips": (0, 0, "tensor", "chips")}, [])
     with pytest.raises(ValueError, match="'bakbone'"):
         draw_flow(NODES, ["chips bakbone"])
+    plt.close("all")
+
+
+def test_the_family_has_one_bottleneck_less_each_time():
+    nodes, chains = rcnn_family()
+    slow = [sum(node[2] == "slow" for name, node in nodes.items() if name.startswith(f"{row}-")) for row in range(3)]
+    assert slow == [2, 1, 0]
+    assert len(chains) == 3
+    draw_flow(nodes, chains)
+    plt.close("all")
+
+
+def test_shapes_in_the_flow_follow_from_chip_and_stride():
+    nodes, chains = faster_rcnn_flow(size=256, channels=64, stride=8, anchors=9)
+    assert "(B, 64, 32, 32)" in nodes["features"][3]
+    assert f"(B, {32 * 32 * 9})" in nodes["scores"][3]
+    assert {name for chain in chains for name in chain.split()} == set(nodes)
+    assert not {node[2] for node in faster_rcnn_flow(losses=False)[0].values()} & {"loss"}
+
+
+def drawn_edges(box, stride, rounded):
+    """Where the bins' edges along x lie, in pixels."""
+    ax = plt.subplots()[1]
+    draw_pooling(ax, box, stride, 2, rounded)
+    return sorted({float(line.get_xdata()[0]) for line in ax.lines if len(set(line.get_xdata())) == 1})
+
+
+def test_rounded_bins_begin_and_end_where_torchvision_s_roi_pool_does():
+    box, stride = (6.6, 5.0, 22.9, 30.0), 4
+    columns = torch.arange(16.0).expand(1, 1, 16, 16)  # each cell holds its column: extremes tell where bins lie
+
+    def pool(maps):
+        return torchvision.ops.roi_pool(maps, torch.tensor([[0, *box]]), 2, 1 / stride)[0, 0, 0]
+
+    left, middle, right = drawn_edges(box, stride, rounded=True)
+    assert (-pool(-columns) * stride).tolist() == [left, middle]
+    assert (pool(columns)[-1] + 1) * stride == right
+    assert drawn_edges(box, stride, rounded=False) == pytest.approx([6.6, (6.6 + 22.9) / 2, 22.9])
     plt.close("all")
