@@ -1,20 +1,30 @@
-"""Seconds and memory of each notebook under nbval, quick budget: python tests/benchmarks/notebooks.py [NN ...]
+"""What each notebook costs under nbval, quick budget, and what an import costs:
 
-Wall time of the nbval run of one notebook; peak memory of its kernel; seconds in `training.fit`, all calls together.
+    python -m tests.benchmarks.lectures [NN ...]
+
+Of a notebook: wall seconds of the nbval run, seconds in `training.fit` (all calls together), peak memory of its kernel.
 The last two are taken by a startup file in the kernel, so that the notebook itself is run unchanged.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks import results
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-SANITIZE = REPOSITORY / "tests" / "nbval_sanitize.cfg"
-LIMITS = {"seconds": 120, "training": 60, "gigabytes": 2.0}
+COMMAND = "python -m tests.benchmarks.lectures"
+IMPORT = """
+import sys, time
+started = time.perf_counter()
+import geodl_course
+print(time.perf_counter() - started, "torch" in sys.modules)
+"""
 # IPython runs it before the first cell. `fit` is wrapped when its module is first imported, before a lecture takes it.
 STARTUP = """
 import atexit, importlib.abc, importlib.machinery, json, os, resource, sys, time
@@ -49,7 +59,7 @@ sys.meta_path.insert(0, WrapFit())
 def report():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     with open(os.environ["GEODL_MEASURED"], "w") as file:
-        json.dump({"gigabytes": peak, "training": spent[0]}, file)
+        json.dump({"gigabytes": peak, "training_seconds": spent[0]}, file)
 
 # A kernel may be ended before its exit hooks run, so the figures are written after each cell as well.
 get_ipython().events.register("post_run_cell", lambda result: report())
@@ -58,7 +68,7 @@ atexit.register(report)
 
 
 def measure(path):
-    """{"seconds", "training", "gigabytes", "passed"} of one notebook."""
+    """{"seconds", "training_seconds", "gigabytes"} of one notebook; stops where nbval finds it broken."""
     with tempfile.TemporaryDirectory() as scratch:
         startup = Path(scratch) / "profile_default" / "startup"
         startup.mkdir(parents=True)
@@ -73,24 +83,38 @@ def measure(path):
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
-        command += ["--nbval-current-env", "--nbval-cell-timeout=300", "--nbval-sanitize-with", SANITIZE, path]
+        command += ["--nbval-current-env", "--nbval-cell-timeout=300", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg", path]
         started = time.perf_counter()
         answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, **json.loads(measured.read_text()), "passed": answer.returncode == 0}
+        if answer.returncode:
+            sys.exit(f"{path.name} does not pass nbval:\n{answer.stdout[-3000:]}")
+        return {"seconds": seconds, **json.loads(measured.read_text())}
+
+
+def measure_import(repeats=9):
+    """{"seconds", "torch"}: median wall time of `import geodl_course` in a new interpreter, and whether torch came."""
+    command = [sys.executable, "-c", IMPORT]
+    answers = [
+        subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(repeats)
+    ]
+    return {"seconds": statistics.median(float(a) for a, _ in answers), "torch": answers[0][1] == "True"}
 
 
 def main(wanted):
-    print(f"{'notebook':40} {'wall s':>8} {'training s':>11} {'peak GB':>8}   (at most 120, 60, 2.0)")
+    figures = {}
     for path in sorted(REPOSITORY.glob("notebooks/**/[0-9][0-9]_*.ipynb")):
         if wanted and path.name[:2] not in wanted:
             continue
-        found = measure(path)
-        verdict = "" if found["passed"] else "  FAILED"
-        verdict += "".join(f"  over: {name}" for name, limit in LIMITS.items() if found[name] > limit)
-        name = str(path.relative_to(REPOSITORY / "notebooks"))
-        figures = f"{found['seconds']:8.1f} {found['training']:11.1f} {found['gigabytes']:8.2f}"
-        print(f"{name:40} {figures}{verdict}", flush=True)
+        name = path.name[:2] + " solved" * (path.parent.name == "solutions")
+        figures[name] = measure(path)
+        print(name, ", ".join(f"{key} {value:.2f}" for key, value in figures[name].items()), flush=True)
+    imported = measure_import()
+    print("import", imported)
+    if not wanted:
+        results.store("lectures", figures, COMMAND)
+        results.store("lectures_import", imported, COMMAND)
 
 
 if __name__ == "__main__":
