@@ -7,7 +7,7 @@ import numpy as np
 
 from geodl_course.datasets.town_parts import (
     ASPHALT, CONCRETE, GRAVEL, SOIL, at, building, ground, grove, house, jitter, parking, part, pick, roof, row,
-    tank, tank_style, tree, vehicle,
+    tank, tank_style, thing, tree, vehicle,
 )  # fmt: skip
 
 
@@ -24,15 +24,15 @@ def suburb(plan, frame, block):
     for side, length, depth in sides(frame, block):
         place = 1.0
         while place + 14 < length:
-            lot = rng.uniform(14, 20)
-            middle, wide, deep = place + lot / 2, rng.uniform(9, min(13.5, lot - 4)), rng.uniform(7.5, 10)
-            back = rng.uniform(4.5, 7.5)
+            lot = rng.uniform(13.5, 18)
+            middle, wide, deep = place + lot / 2, rng.uniform(9, min(13, lot - 3.5)), rng.uniform(7.5, 10)
+            back = rng.uniform(5, 7.5)
             lawn = jitter(rng, plan.green * rng.uniform(0.8, 1.25), 0.08, 0.012)
             ground(plan, side, middle, depth / 2, lot - 0.6, depth - 0.4, lawn, noise=(0.07, 0.08, 0.05))
             drive = middle + wide / 2 - 1.5
             if rng.random() < 0.8:
                 ground(plan, side, drive, back / 2, 3.4, back + 1, jitter(rng, pick(rng, (ASPHALT, CONCRETE, GRAVEL)), 0.1))
-                if rng.random() < 0.5 and back > 6:
+                if rng.random() < 0.6 and back > 5.5:
                     vehicle(plan, side, drive, back / 2 - 0.2, pick(rng, (-1, 1)) * np.pi / 2, "car")
             house(plan, side, middle, back + deep / 2 + 0.5, wide, deep, rng.normal(0, 0.03))
             rear = back + deep + 6
@@ -52,8 +52,7 @@ def suburb(plan, frame, block):
             if rng.random() < 0.55:
                 tree(plan, side, place + rng.uniform(0, 4), rng.uniform(1, back + 2), 0.2, 0.8)
             if rng.random() < 0.5:
-                hedge = part(side, place, depth * 0.65, depth * 0.6, 1.0, np.pi / 2, height=1.4)
-                plan.boxes.append(dict(hedge, colour=plan.green * 0.55))
+                thing(plan, side, place, depth * 0.65, depth * 0.6, 1.0, np.pi / 2, height=1.4, colour=plan.green * 0.55)
             place += lot
 
 
@@ -84,18 +83,18 @@ def shops(plan, frame, block):
     rng = plan.rng
     u0, u1, v0, v1 = block
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, jitter(rng, ASPHALT, 0.1), noise=(0.03, 0.05, 0.05))
-    deep = min(rng.uniform(0.3, 0.42) * (v1 - v0), 24)
-    parts = max(1, int((u1 - u0) / rng.uniform(34, 60)))
+    deep = min(rng.uniform(0.3, 0.42) * (v1 - v0), 18)
+    parts = max(1, int((u1 - u0) / rng.uniform(26, 44)))
     each = (u1 - u0 - 8) / parts
     for index in range(parts):
-        wide = min(each - 5, rng.uniform(18, 45))
+        wide = min(each - 5, rng.uniform(15, 30))
         skin = roof(rng, "flat", pick(rng, ("membrane", "membrane", "metal")), rng.uniform(5, 10))
         volumes = [part(frame, u0 + 4 + each * (index + 0.5), v1 - 4 - deep / 2, wide, deep, **skin)]
         if rng.random() < 0.5:
             own = (volumes[0]["x"], volumes[0]["y"], volumes[0]["angle"])
             volumes.append(part(own, rng.uniform(-0.3, 0.3) * wide, -deep / 2 - 1.5, rng.uniform(8, 14), 6.0, **skin))
         building(plan, volumes)
-    parking(plan, frame, u0 + 3, u1 - 3, v0 + 4, v1 - deep - 11, rng.uniform(0.15, 0.8))
+    parking(plan, frame, u0 + 3, u1 - 3, v0 + 4, v1 - deep - 11, rng.uniform(0.3, 0.85))
 
 
 def flats(plan, frame, block):
@@ -109,7 +108,7 @@ def flats(plan, frame, block):
         kind = pick(rng, ("flat", "hip", "gable"))
         skin = roof(rng, kind, "membrane" if kind == "flat" else pick(rng, ("tile", "shingle")), rng.uniform(8, 13), pitch=0.4)
         while place + 22 < length:
-            wide = min(rng.uniform(18, 34), length - place - 5)
+            wide = min(rng.uniform(16, 26), length - place - 5)
             building(plan, [part(side, place + wide / 2, 5 + deep / 2, wide, deep, **skin)])
             grove(plan, side, place, place + wide, 1, 4, 0.8, 0.1, 0.6)
             place += wide + rng.uniform(7, 14)
@@ -125,9 +124,9 @@ def industry(plan, frame, block):
     u0, u1, v0, v1 = block
     floor = jitter(rng, pick(rng, (CONCRETE, GRAVEL, ASPHALT)), 0.1)
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, floor, noise=(0.04, 0.08, 0.07))
-    place, deep = u0 + 5, min(rng.uniform(0.36, 0.5) * (v1 - v0), 32)
+    place, deep = u0 + 5, min(rng.uniform(0.36, 0.5) * (v1 - v0), 24)
     while place + 15 < u1:
-        wide = min(rng.uniform(13, 24), u1 - place - 4)
+        wide = min(rng.uniform(11, 18), u1 - place - 4)
         kind = pick(rng, ("gable", "gable", "flat"))
         skin = roof(rng, kind, "metal" if kind == "gable" else "membrane", rng.uniform(6, 10), pitch=rng.uniform(0.12, 0.3))
         building(plan, [part(frame, place + wide / 2, v1 - 4 - deep / 2, deep, wide, np.pi / 2, **skin)])
@@ -143,8 +142,9 @@ def industry(plan, frame, block):
             tank(plan, frame, u, yard - 6, radius, rng.uniform(4, 9), style)
     for _ in range(rng.integers(8, 25)):
         u, v = rng.uniform((u0 + u1) / 2 + 4, u1 - 3), rng.uniform(v0 + 3, max(v0 + 5, yard - 16))
-        stack = part(frame, u, v, rng.uniform(0.8, 2.6), rng.uniform(0.8, 1.8), rng.uniform(0, 3), height=rng.uniform(0.4, 1.6))
-        plan.boxes.append(dict(stack, colour=jitter(rng, pick(rng, (SOIL, CONCRETE, (0.4, 0.3, 0.2))), 0.2)))
+        length, width, turn = rng.uniform(0.8, 2.6), rng.uniform(0.8, 1.8), rng.uniform(0, 3)
+        colour = jitter(rng, pick(rng, (SOIL, CONCRETE, (0.4, 0.3, 0.2))), 0.2)
+        thing(plan, frame, u, v, length, width, turn, height=rng.uniform(0.4, 1.6), colour=colour)
 
 
 def tank_farm(plan, frame, block):
@@ -179,7 +179,7 @@ def farm(plan, frame, block):
     ground(plan, frame, u, v0 + 4, 5, 16, jitter(rng, GRAVEL))
     for index in range(2):
         skin = roof(rng, "gable", pick(rng, ("metal", "metal", "tile")), 5.0, pitch=0.35)
-        building(plan, [part(frame, u - 20 + 22 * index, v + 3, rng.uniform(18, 28), rng.uniform(10, 15), np.pi / 2, **skin)])
+        building(plan, [part(frame, u - 20 + 22 * index, v + 3, rng.uniform(16, 24), rng.uniform(9, 13), np.pi / 2, **skin)])
     house(plan, frame, u - 26 + rng.uniform(-1, 1), v - 17, 12, 8)
     style, radius = tank_style(rng), rng.uniform(2.4, 4.2)
     for index in range(rng.integers(2, 6)):
@@ -205,8 +205,8 @@ def field_block(plan, frame, block):
     plan.ground.append(dict(item, only=plan.district, noise=(0.06, 0.06, 0.09), **rows_of))
     if kind == "stubble":
         for _ in range(rng.integers(5, 30)):
-            bale = part(frame, rng.uniform(u0 + 3, u1 - 3), rng.uniform(v0 + 3, v1 - 3), 1.7, 1.7, height=1.2, round=True)
-            plan.boxes.append(dict(bale, colour=(0.66, 0.57, 0.36)))
+            u, v = rng.uniform(u0 + 3, u1 - 3), rng.uniform(v0 + 3, v1 - 3)
+            thing(plan, frame, u, v, 1.7, 1.7, height=1.2, round=True, colour=(0.66, 0.57, 0.36))
     for edge in (v0, v1):
         if rng.random() < 0.4:
             grove(plan, frame, u0, u1, edge - 2, edge + 2, 4, 0.0, 0.9)
@@ -235,11 +235,11 @@ def works(plan, frame, block):
     """A building site: bare soil, heaps, a few vehicles."""
     rng = plan.rng
     u0, u1, v0, v1 = block
-    ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, jitter(rng, SOIL, 0.1), noise=(0.06, 0.13, 0.12))
+    ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, jitter(rng, SOIL, 0.1), noise=(0.05, 0.06, 0.08))
     for _ in range(rng.integers(4, 14)):
         u, v, size = rng.uniform(u0 + 6, u1 - 6), rng.uniform(v0 + 6, v1 - 6), rng.uniform(4, 14)
         ground(plan, frame, u, v, size, size * rng.uniform(0.6, 1), jitter(rng, pick(rng, (SOIL, GRAVEL)), 0.15), round=True,
-               wobble=0.2, noise=(0.07, 0.15, 0.1))  # fmt: skip
+               wobble=0.2, noise=(0.06, 0.08, 0.06))  # fmt: skip
     for _ in range(rng.integers(1, 5)):
         vehicle(plan, frame, rng.uniform(u0 + 8, u1 - 8), rng.uniform(v0 + 8, v1 - 8), rng.uniform(0, 6.28),
                 pick(rng, ("truck", "pickup", "car")))  # fmt: skip

@@ -22,7 +22,7 @@ CARS = np.array(
 CAR_SHARE = np.array([0.25, 0.19, 0.16, 0.15, 0.09, 0.08, 0.05, 0.02, 0.01])
 TANKS = [(0.84, 0.84, 0.82), (0.70, 0.70, 0.68), (0.62, 0.58, 0.50), (0.50, 0.36, 0.28), (0.56, 0.62, 0.58)]
 ASPHALT, CONCRETE, PAINT = (0.36, 0.36, 0.37), (0.60, 0.58, 0.54), (0.84, 0.84, 0.80)
-SOIL, GRAVEL = (0.56, 0.45, 0.34), (0.55, 0.52, 0.47)
+SOIL, GRAVEL = (0.52, 0.44, 0.35), (0.55, 0.52, 0.47)
 
 
 @dataclass
@@ -73,8 +73,18 @@ def ground(plan, frame, u, v, length, width, colour, **more):
     plan.ground.append(part(frame, u, v, length, width, colour=colour, only=plan.district, **more))
 
 
+def thing(plan, frame, u, v, length, width, turn=0.0, **more):
+    """A small raised block of this district that is no object: hedge, stack, bale."""
+    plan.boxes.append(part(frame, u, v, length, width, turn, only=plan.district, **more))
+
+
 def tree(plan, frame, u, v, small=0.0, large=1.0):
     plan.trees.append((*at(frame, u, v), plan.rng.uniform(small, large), plan.district))
+
+
+def crown_radius(share):
+    """Metres of the crown of a tree whose size is `share`, 0..1."""
+    return 1.3 + 4.7 * share**1.2
 
 
 def grove(plan, frame, u0, u1, v0, v1, per_are, small=0.0, large=1.0):

@@ -10,16 +10,16 @@ from geodl_course.datasets.town_blocks import (
     farm, field_block, flats, industry, park, rows, shops, suburb, tank_farm, works,
 )  # fmt: skip
 from geodl_course.datasets.town_parts import (
-    ASPHALT, CONCRETE, PAINT, Plan, at, corners, jitter, part, pick, tree, vehicle,
+    ASPHALT, CONCRETE, PAINT, Plan, at, corners, crown_radius, jitter, part, pick, tree, vehicle,
 )  # fmt: skip
 
 USES = {
-    "suburb": ((suburb, 0.72), (park, 0.1), (shops, 0.08), (works, 0.04), (rows, 0.06)),
-    "centre": ((rows, 0.42), (flats, 0.22), (shops, 0.22), (park, 0.1), (works, 0.04)),
-    "industry": ((industry, 0.38), (tank_farm, 0.38), (shops, 0.12), (works, 0.07), (field_block, 0.05)),
-    "country": ((field_block, 0.32), (farm, 0.44), (park, 0.12), (tank_farm, 0.12)),
+    "suburb": ((suburb, 0.78), (park, 0.05), (shops, 0.09), (works, 0.03), (rows, 0.05)),
+    "centre": ((rows, 0.36), (flats, 0.26), (shops, 0.3), (park, 0.05), (works, 0.03)),
+    "industry": ((industry, 0.4), (tank_farm, 0.4), (shops, 0.12), (works, 0.05), (field_block, 0.03)),
+    "country": ((field_block, 0.24), (farm, 0.5), (park, 0.12), (tank_farm, 0.14)),
 }
-SPACING = {"suburb": (80, 150, 54, 70), "centre": (75, 130, 52, 80), "industry": (75, 115, 58, 82), "country": (100, 150, 75, 110)}
+SPACING = {"suburb": (80, 140, 50, 64), "centre": (75, 130, 52, 80), "industry": (75, 115, 58, 82), "country": (90, 125, 72, 95)}
 STREET = {"suburb": 8.0, "centre": 10.0, "industry": 10.5, "country": 6.5}
 MAIN = 13.0
 
@@ -55,8 +55,8 @@ def street(plan, frame, length, width, start, end, kind):
     if kind in ("suburb", "centre"):
         for lane in (-1, 1):
             place = start + 5
-            while place < end - 5 and kind == "centre":
-                if rng.random() < 0.3:
+            while place < end - 5:
+                if rng.random() < (0.4 if kind == "centre" else 0.08):
                     vehicle(plan, frame, place, lane * (width / 2 + 1.2), 0.0 if lane > 0 else np.pi, "car")
                 place += rng.uniform(6, 8)
             if rng.random() < 0.4:
@@ -143,11 +143,25 @@ def plan_town(rng, extent):
         lay_out(plan, cell, inner, kind, (*seeds[index], rng.uniform(-0.78, 0.78)))
     main_roads(plan, seeds, cells)
     plan.objects = sift(plan)
-    growing = [inner.buffer(1) for inner in plan.inner]
-    for room in growing:
-        shapely.prepare(room)
-    plan.trees = [one for one in plan.trees if shapely.contains_xy(growing[one[3]], one[0], one[1])]
+    clear(plan)
     return plan, seeds
+
+
+def clear(plan):
+    """Take away trees and things outside their district, trees that grow out of a roof, and trees that hide a vehicle."""
+    for inner in plan.inner:
+        shapely.prepare(inner)
+    plan.boxes = [one for one in plan.boxes if shapely.contains(plan.inner[one["only"]], corners(one))]
+    trees = [one for one in plan.trees if shapely.contains_xy(plan.inner[one[3]], one[0], one[1])]
+    trunks = shapely.points([one[:2] for one in trees])
+    roofs = [shape for kind, shape, _, _ in plan.objects if kind != "vehicle"]
+    middles = [shape.centroid for kind, shape, _, _ in plan.objects if kind == "vehicle"]
+    reach = np.array([0.8 * crown_radius(one[2]) + 0.6 for one in trees])
+    felled = np.union1d(
+        shapely.STRtree(roofs).query(trunks, predicate="dwithin", distance=0.7)[0],
+        shapely.STRtree(middles).query(trunks, predicate="dwithin", distance=reach)[0],
+    )
+    plan.trees = [one for index, one in enumerate(trees) if index not in set(felled.tolist())]
 
 
 def sift(plan):

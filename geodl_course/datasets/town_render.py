@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geodl_course.datasets.town_parts import crown_radius
+
 RUST = np.array([0.05, 0.3, 0.45], np.float32)[:, None, None]  # how much of each band rust takes away
 HAZE = np.array([0.36, 0.40, 0.47], np.float32)  # what is left of the sun's light in a shadow: blue sky
 
@@ -309,7 +311,7 @@ def tree_stamps(rng, canvas, count=40):
     """Crowns as patches: cover (s, s), height over the ground (s, s), light (s, s), tone (s, s), one per tree form."""
     stamps = []
     for number in range(count):
-        radius = 1.3 + 4.7 * (number / count) ** 1.2
+        radius = crown_radius(number / count)
         half = int(radius * 1.25 / canvas.resolution) + 2
         axis = (np.arange(-half, half + 1) * canvas.resolution).astype(np.float32)
         x, y = axis[None, :], axis[:, None]

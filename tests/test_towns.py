@@ -1,0 +1,147 @@
+"""The generated towns: exact labels, one sun, honest splits, and the same bytes for the same seed."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import shapely
+import shapely.affinity
+
+from geodl_course.datasets.towns import CLASSES, make_scene, make_towns, write_scene
+
+SIZE = 1024
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(3, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory):
+    return make_towns(tmp_path_factory.mktemp("data") / "towns", scenes=3, seed=1, extent=SIZE, progress=False)
+
+
+def shapes(scene, kind):
+    return np.array([shape for name, shape in scene.objects if name == kind], dtype=object)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_same_seed_same_bytes_and_another_seed_another_town(tmp_path):
+    files = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        (tmp_path / name).mkdir()
+        files.append([digest(path) for path in write_scene(tmp_path / name, seed, size=512)])
+    assert files[0] == files[1]
+    assert files[0][0] != files[2][0] and files[0][1] != files[2][1]
+
+
+def test_image_is_an_eight_bit_picture_with_contrast_in_every_band(scene):
+    assert scene.image.shape == (3, SIZE, SIZE) and scene.image.dtype == np.uint8
+    assert (scene.image.std((1, 2)) > 15).all()
+    assert ((scene.image == 0) | (scene.image == 255)).mean() < 0.02  # the exposure keeps both ends
+
+
+def test_objects_lie_inside_and_never_on_each_other(scene):
+    everything = np.array([shape for _, shape in scene.objects], dtype=object)
+    assert {name for name, _ in scene.objects} == set(CLASSES)
+    assert shapely.is_valid(everything).all()
+    assert shapely.contains(shapely.box(0, 0, SIZE, SIZE), everything).all()
+    one, other = shapely.STRtree(everything).query(everything, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    assert shapely.area(shapely.intersection(everything[one], everything[other])).max(initial=0) < 1e-6
+
+
+def test_some_houses_touch_along_a_shared_wall_and_keep_their_own_id(scene):
+    houses = shapes(scene, "building")
+    one, other = shapely.STRtree(houses).query(houses, predicate="intersects")
+    shared = shapely.length(shapely.intersection(houses[one[one < other]], houses[other[one < other]]))
+    assert (shared > 15).sum() >= 5
+
+
+def test_buildings_are_turned_and_some_have_wings(scene):
+    houses = shapes(scene, "building")
+    corners = np.array([len(shape.exterior.coords) - 1 for shape in houses])
+    edges = np.array([np.subtract(*np.array(shape.exterior.coords)[:2]) for shape in houses])
+    turned = np.degrees(np.arctan2(edges[:, 1], edges[:, 0])) % 90
+    assert (corners > 4).sum() >= 3
+    assert ((turned > 5) & (turned < 85)).mean() > 0.5
+
+
+def test_a_vehicle_is_at_least_five_cells_wide(scene):
+    sides = []
+    for shape in shapes(scene, "vehicle"):
+        ring = np.array(shape.exterior.coords)
+        sides.append(sorted(np.hypot(*np.diff(ring[:3], axis=0).T)))
+    sides = np.array(sides)
+    assert sides[:, 0].min() >= 5
+    assert (sides[:, 1] > 25).any() and (sides[:, 1] < 13).any()  # buses or trucks, and cars
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_outlines_follow_the_edges_in_the_picture(scene, kind):
+    """Brightness changes more across a polygon's outline than across the same outline moved by three pixels."""
+    from rasterio.features import rasterize
+
+    grey = scene.image.mean(0)
+    edges = np.hypot(*np.gradient(grey))
+
+    def strength(dx, dy):
+        moved = [shapely.affinity.translate(shape.exterior, dx, dy) for shape in shapes(scene, kind)]
+        return edges[rasterize(moved, (SIZE, SIZE), all_touched=True) > 0].mean()
+
+
+    away = [strength(dx, dy) for dx, dy in ((3, 0), (-3, 0), (0, 3), (0, -3))]
+    assert strength(0, 0) > 1.05 * max(away)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_shadows_fall_away_from_the_sun(seed):
+    scene = make_scene(seed, size=SIZE)
+    grey = scene.image.mean(0)
+    towards = scene.sun[:2] / np.hypot(*scene.sun[:2])
+    darker = []
+    for tank in shapes(scene, "tank"):
+        centre, radius = np.array(tank.centroid.coords[0]), np.sqrt(tank.area / np.pi)
+        points = [centre + side * (radius + 4) * towards for side in (-1, 1)]
+        if all(((point >= 0) & (point < SIZE)).all() for point in points):
+            shadow, lit = (grey[int(y), int(x)] for x, y in points)
+            darker.append(shadow < 0.8 * lit)
+    assert len(darker) > 10 and np.mean(darker) > 0.8
+    assert towards[1] > 0.3  # the sun stands in the south
+
+
+def test_files_say_where_they_are_and_what_they_hold(tmp_path):
+    import geopandas
+    import rasterio
+
+    image, objects = write_scene(tmp_path, 7, size=512)
+    table = geopandas.read_file(objects)
+    with rasterio.open(image) as raster:
+        assert raster.crs.to_epsg() == table.crs.to_epsg() == 26917
+        assert raster.res == (0.4, 0.4) and raster.descriptions == ("red", "green", "blue")
+        assert shapely.contains(shapely.box(*raster.bounds), table.geometry.values).all()
+    assert list(table.columns) == ["id", "type", "geometry"]
+    assert table["id"].is_unique and set(table["type"]) <= set(CLASSES)
+
+
+def test_chips_of_every_split_hold_every_class(towns):
+    from geodl_course.chips import read_info, validate
+
+    info = read_info(towns)
+    validate(towns)
+    assert info.classes == CLASSES and info.chip_size == 128 and info.resolution == pytest.approx(0.4)
+    assert set(info.counts) == {"train", "val", "test"}
+    for counts in info.counts.values():
+        assert counts["chips"] == (SIZE // 128) ** 2
+        assert all(counts[name] >= 5 for name in CLASSES)
+
+
+def test_making_refuses_to_overwrite_and_to_share_ground_between_splits(towns, tmp_path):
+    with pytest.raises(ValueError, match="exists already"):
+        make_towns(towns, scenes=3, extent=512)
+    with pytest.raises(ValueError, match="at least 3 scenes"):
+        make_towns(tmp_path / "few", scenes=2)
