@@ -1,5 +1,6 @@
 # make lab    install, make the data, open the course      make test    everything that must pass
 # make notebooks | check | run LECTURE=03 | doctor
+# Flags for JupyterLab: make lab FLAGS="--no-browser --port 9999"
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -21,7 +22,7 @@ OFFLINE = http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 HTTP_PROX
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/installed data
-	$(PY) -m jupyter lab --notebook-dir=. notebooks/00_welcome.ipynb
+	$(PY) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb $(FLAGS)
 
 test: check data
 	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -q -n 2 --dist loadfile tests

@@ -221,6 +221,10 @@ def compose(root, path, edition):
         cell.id = digest(path.stem, cell.source, str(cell.metadata), str(seen[cell.source, str(cell.metadata)]))[:8]
         if "solution" in tags and edition == "student":
             continue
+        if cell.metadata.get("slideshow", {}).get("slide_type") == "notes":  # set apart from what students read
+            cell.source = "\n".join(
+                f"> {line}".rstrip() for line in ["*Presenter notes*", "", *cell.source.splitlines()]
+            )
         if "mirror" in cell.metadata:
             parts = [mirror(root, name.strip()) for name in cell.metadata["mirror"].split(",")]
             cell.source = "\n\n\n".join([*parts, *filter(None, [cell.source])])

@@ -158,6 +158,7 @@ def test_the_students_notebook_holds_nothing_of_the_solution(built):
 def test_slides_and_notes_keep_their_metadata(built):
     kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in notebook(built).cells]
     assert kinds == ["slide", "notes", None, "fragment", None, None]
+    assert notebook(built).cells[1].source == "> *Presenter notes*\n>\n> (1 min) Say it."
 
 
 def test_two_builds_are_the_same_bytes(built, course):
