@@ -143,8 +143,7 @@ def anchors_draw(data, figure=None):
 def _anchor_word(data, i):
     if not data.iou[i]:
         return "touches no object"
-    why = ", best of the map" if data.forced[i] else ""
-    return f"{data.iou[i]:.2f} with object {int(data.matched[i])}{why}"
+    return f"{data.iou[i]:.2f}, object {int(data.matched[i])}{', forced' if data.forced[i] else ''}"
 
 
 def _new_anchor_figure():
@@ -296,8 +295,8 @@ def nms_draw(data, figure=None):
     right.set_ylim(max(len(data.order), 1) - 0.4, -0.6)
     words = [(1.02, rank[i].item(), f"IoU {iou:.2f}") for i, iou in zip(data.suppressed, data.overlap, strict=True)]
     words += [(1.02, rank[i].item(), f"score {state.scores[i]:.2f}") for i in data.kept]
-    size = min(9, 300 / max(len(data.order), 1))
-    _words(right, words if size >= 6 else [], va="center", fontsize=size)
+    crowd = len(data.order)
+    _words(right, words if crowd <= 60 else [], va="center", fontsize=9 if crowd <= 35 else 6.5)
     figure.axes[0].set_title(f"step {min(state.step, data.steps)} of {data.steps}")
     return figure
 
@@ -460,13 +459,13 @@ def anchors(image, boxes, *, strides=(4, 8, 16, 32), sizes=(8, 16, 32, 64), rati
 
     controls = {
         "stride": ipywidgets.ToggleButtons(options=strides, value=state.stride, description="stride",
-                                           style={"button_width": "3em"}),
+                                           style={"button_width": "3em"}, layout=ipywidgets.Layout(width="auto")),
         "row": ipywidgets.IntSlider(state.row, 0, max(state.row, 1), description="row"),
         "col": ipywidgets.IntSlider(state.col, 0, max(state.col, 1), description="column"),
         "iou": ipywidgets.FloatRangeSlider(value=(state.negative, state.positive), min=0, max=1, step=0.05,
                                            description="IoU bars"),
     }
-    narrow = ipywidgets.Layout(width="5.5em")
+    narrow = ipywidgets.Layout(width="6.5em")
     size_of = {f"size {s}": s for s in sizes}
     ratio_of = {f"ratio {r:g}": r for r in ratios}
     for name, value in (size_of | ratio_of).items():
@@ -508,8 +507,8 @@ def nms(image, boxes, scores, groups=None, *, info=None, **start):
     groups = None if groups is None else torch.as_tensor(groups)
     state = NmsState(plots.to_rgb(image, info), boxes, scores, groups, **start)
     controls = {
-        "score": ipywidgets.FloatSlider(state.score, min=0, max=1, step=0.05, description="score over"),
-        "iou": ipywidgets.FloatSlider(state.iou, min=0, max=1, step=0.05, description="IoU over"),
+        "score": ipywidgets.FloatSlider(state.score, min=0, max=1, step=0.05, description="score ≥"),
+        "iou": ipywidgets.FloatSlider(state.iou, min=0, max=1, step=0.05, description="IoU >"),
         "step": ipywidgets.IntSlider(state.step, 0, max(nms_compute(state).steps, 1), description="step"),
     }
 

@@ -17,12 +17,11 @@
 # | tensors, broadcasting | met once; used all the time here |
 # | a detector | no: that is lecture 03 |
 #
-# **Time:** 70 minutes with the exercises. Nothing is trained; all cells together run in well under a minute.
+# **Time:** 70 minutes with the exercises. Nothing is trained; all cells together run in under a minute.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) No network today, on purpose. Students who meet anchors, matching and suppression inside a big model take them
-# for magic. Here each is ten lines, and each is proved equal to a second implementation. Lecture 03 only plugs them
-# together.
+# (2 min) No network today, on purpose. Who meets anchors, matching and suppression inside a big model takes them for
+# magic. Here each is ten lines, proved equal to a second implementation. Lecture 03 only plugs them together.
 
 # %% slideshow={"slide_type": "skip"}
 import math
@@ -47,7 +46,7 @@ labels = torch.cat([target["labels"] for target in targets])             # of al
 # ## 1 · A detection is a box, a class and a probability
 #
 # A detector answers *what is where, and how many*: each **instance** of each class gets a box of its own. It says nothing
-# about single pixels; masks are lecture 06. The same box is written in many ways, and mixing them up raises no error:
+# about single pixels. The same box is written in many ways, and mixing them up raises no error:
 #
 # | convention | numbers | who |
 # |---|---|---|
@@ -108,7 +107,7 @@ check_same(iou_with_loops, box_iou, random_boxes(50), random_boxes(30, seed=1))
 # ### Small objects pay more for the same mistake
 #
 # What a shift leaves of the IoU depends on nothing but the shift *relative to the size*. A car of 8 pixels falls below 0.5
-# after two pixels; a building of 60 hardly notices.
+# within two pixels; a building of 60 hardly notices.
 
 # %%
 shifts = torch.linspace(0, 8, 81)
@@ -116,12 +115,12 @@ for side, style in ((8, ":"), (20, "--"), (60, "-")):
     square = torch.tensor([[0.0, 0, side, side]])
     plt.plot(shifts, box_iou(square, square + shifts[:, None])[0], style, label=f"{side} px")
 plt.axhline(0.5, color="#888888", linewidth=0.8)
-plt.gca().set(xlabel="shift in x and in y (px)", ylabel="IoU", xlim=(0, 8), ylim=(0, 1), title="Side of the object")
-_ = plt.legend()
+plt.gca().set(xlabel="shift in x and in y (px)", ylabel="IoU", xlim=(0, 8), ylim=(0, 1))
+_ = plt.legend(title="side of the object")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with itself, before any
-# detector has erred. The same goes for label noise. Keep the picture in mind when lecture 04 meets ships of three pixels.
+# detector has erred. The same goes for label noise. Lecture 04 meets ships of three pixels.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.1.** Two boxes that do not touch have IoU 0 however far apart they are, so IoU cannot tell a near miss
@@ -158,17 +157,19 @@ anchors = grid_anchors(cell_anchors(sizes, ratios), (grid, grid), (stride, strid
 print(f"{grid} x {grid} cells x {len(sizes) * len(ratios)} anchors: {tuple(anchors.shape)}")
 
 # %%
-# The twelve anchors of one cell, and the cells as dots.
+# The twelve anchors of one cell, a colour for each size, and all cells as dots.
 middle = anchors.view(grid, grid, -1, 4)[grid // 2, grid // 2]
-ax = plots.show_anchors(image, middle, info=chips.info)
+ax = plots.show_chip(image, info=chips.info)
+for k, colour in enumerate(plots.CLASS_COLOURS[:len(sizes)]):
+    plots.draw_boxes(ax, middle[k::len(sizes)], colour, width=1.2)
 y, x = torch.meshgrid(torch.arange(grid) * stride, torch.arange(grid) * stride, indexing="ij")
 _ = ax.scatter(x, y, s=0.8, color="white")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Say once more: cells,
-# not pixels. Many slides in circulation draw an anchor on every image pixel; that would be sixteen times as many here, for
-# positions that the network cannot tell apart. Nothing depends on the image, so anchors are computed once. They sit on the
-# cells' upper left pixels, as in torchvision; half a stride makes no difference to what can be learned.
+# not pixels. An anchor on every image pixel would be sixteen times as many, for positions that the network cannot tell
+# apart. Nothing depends on the image, so anchors are computed once. They sit on the cells' upper left pixels, as in
+# torchvision.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Which objects can these anchors reach?
@@ -186,9 +187,9 @@ rows = {}
 for name, design in {"128, 256, 512 on stride 16": ((128, 256, 512), 16), "16, 32, 64 on stride 16": ((16, 32, 64), 16),
                      "8, 16, 32, 64 on stride 16": (sizes, 16), "8, 16, 32, 64 on stride 4": (sizes, 4)}.items():
     best = best_overlap(*design)
-    rows[name] = {(f"IoU {bar} or more", kind): (best[labels == k] >= bar).float().mean().item()
+    rows[name] = {(f"% with IoU ≥ {bar}", kind): 100 * (best[labels == k] >= bar).float().mean().item()
                   for bar in (0.5, 0.7) for k, kind in enumerate(chips.classes, 1)}
-pd.DataFrame(rows).T.style.format("{:.0%}").set_caption("share of the objects that some anchor reaches")
+pd.DataFrame(rows).T.round().astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) First row: the sizes of the Faster R-CNN paper, made for photographs of 600 x 1000 pixels; on a 128-pixel chip
@@ -221,17 +222,18 @@ def verdicts(force_best):
     matched, state = match_boxes(iou, batch.valid, 0.7, 0.3, force_best)
     spoken_for = {(int(image), int(matched[image, place])) for image, place in torch.nonzero(state == 1)}
     return {"positive": (state == 1).sum(), "ignored": (state == -1).sum(), "negative": (state == 0).sum(),
-            "objects left out": batch.valid.sum() - len(spoken_for)}
+            "objects": batch.valid.sum(), "objects left out": batch.valid.sum() - len(spoken_for)}
 
-shown = state[-1] != 0                           # our example chip is the batch's last
-_ = plots.show_anchors(image, anchors[shown], state[-1][shown], example["boxes"], info=chips.info)
+mine = state[-1]                                 # our example chip is the last of the batch
+ax = plots.show_anchors(image, anchors[mine == 1], boxes=example["boxes"], info=chips.info)
+ax.scatter(*anchors[mine == -1].view(-1, 2, 2).mean(1).T, s=1, color="white")   # the ignored ones: their centres
 pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("with the best anchor", True))}).astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Without the rule most vehicles would have no positive anchor; the network would be told that they are background,
 # and it would believe it. Two more things to point at. Positives are a tiny share: a network that always says "background"
 # is right more than 99 times in 100. Lecture 03 samples, lecture 04 mines hard negatives; both answer this imbalance. And
-# ignored anchors form a halo around each object, so the borderline never has to be learned.
+# ignored anchors (dots) form a halo around each object, so the borderline never has to be learned.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Move over the feature map
@@ -241,7 +243,8 @@ pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("
 # ● ignored.
 
 # %%
-widgets.anchors(image, example["boxes"], info=chips.info, sizes=sizes, row=6, col=6)
+row, col = divmod(int((mine.view(grid * grid, -1) == 1).sum(1).argmax()), grid)     # the cell with most positive anchors
+widgets.anchors(image, example["boxes"], info=chips.info, sizes=sizes, row=row, col=col)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Live: click a slider, then use the arrow keys. Stride 4 to 16: watch the crosses thin out. Switch sizes off until
@@ -274,7 +277,7 @@ truth, kind = batch.boxes[chip, candidate[chip, place]], batch.labels[chip, cand
 shift = {"in pixels": to_centres(truth)[0] - to_centres(anchors[place])[0],
          "coded": encode_boxes(truth, anchors[place])[:, 0]}
 spread = {name: [values[kind == k].std().item() for k in (1, 2, 3)] for name, values in shift.items()}
-pd.DataFrame(spread, index=chips.classes).T.style.format("{:.2f}").set_caption("standard deviation of the shift in x")
+pd.DataFrame(spread, index=chips.classes).T.round(2).rename_axis("standard deviation")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Derive one case on the board: anchor 32 wide, object 16 wide: log 0.5 = -0.69; object 64 wide: +0.69. The cap in
@@ -309,7 +312,7 @@ _ = plots.show_chip(chips.images[crowded], heap["boxes"], heap["labels"], chips.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) The pretended detector is honest in one respect: better boxes tend to score higher, not always. That is all that
-# NMS has to go by. The word "maximum" is about the score, in a neighbourhood that IoU defines.
+# NMS has to go by. "Maximum" is about the score, in a neighbourhood that IoU defines.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### As a loop over a sorted list
@@ -401,7 +404,7 @@ widgets.nms(chips.images[crowded], few["boxes"], few["scores"], few["labels"], i
 # ## 7 · What NMS cannot do
 #
 # **It cannot tell a duplicate from a neighbour.** Take a perfect detector: exactly the true boxes. NMS sees row houses
-# whose boxes overlap, because rows rarely run north-south, and removes some. How many, at which threshold?
+# and parked cars whose boxes overlap, because rows rarely run north-south, and removes some. How many?
 
 # %%
 def lost(threshold):
@@ -426,8 +429,8 @@ pd.DataFrame({f"IoU {t}": lost(t) for t in (0.1, 0.2, 0.3, 0.4, 0.5)} | {"object
 # A scene is too large for one pass, so it is cut into windows, and an object on a border is found once in each. Shift all
 # boxes back into scene coordinates and run NMS **once over the scene**. We play it through: one chip is the scene, windows
 # have 64 pixels, and the detector returns whatever part of an object it sees. An overlap as large as the largest object
-# makes each object whole in some window, and NMS removes its doubles. Small **pieces** survive: a third of a house has IoU
-# 0.33 with the whole house. Exercise 02.2 gets rid of them.
+# makes each object whole in some window, and NMS removes its doubles. Small **pieces** survive: a third of a car has IoU
+# 0.33 with the whole car. Exercise 02.2 gets rid of them.
 
 # %%
 def windowed(target, size=64, overlap=32):
@@ -441,16 +444,23 @@ def windowed(target, size=64, overlap=32):
         scores.append(share[share > 0.1])
     return torch.cat(found), torch.cat(scores)
 
+def suits(found):   # objects that fit into the overlap and stand clear of each other: the rest is section 7 again
+    apart = (box_iou(found, found) > 0).sum() == len(found)
+    return apart and 0 < len(found) <= 15 and (found[:, 2:] - found[:, :2]).max() <= 32
+
+clear = [i for i, target in enumerate(targets) if suits(target["boxes"])]
+cut = max(clear, key=lambda i: len(windowed(targets[i], overlap=0)[0]) - len(targets[i]["boxes"]))
+scene, once, twice = targets[cut], windowed(targets[cut], overlap=0), windowed(targets[cut], overlap=32)
+kept = nms_as_matrix(*twice, 0.5)
+
 # %%
-medium = max(range(len(chips)), key=lambda i: (len(targets[i]["boxes"]) < 9) * (box_area(houses[i]) > 400).sum())
-scene, (pieces, _), (boxes, scores) = targets[medium], windowed(targets[medium], overlap=0), windowed(targets[medium])
-once = nms_as_matrix(boxes, scores, 0.5)
-steps = {"no overlap: pieces": pieces, "overlap 32: wholes and pieces": boxes, "after NMS in the scene": boxes[once]}
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
-for ax, (title, shown) in zip(axes, steps.items(), strict=True):
-    plots.show_chip(chips.images[medium], shown, ax=ax, info=chips.info, title=f"{title} ({len(shown)})")
-    ax.axhline(64, color="white", linewidth=0.6)
-    ax.axvline(64, color="white", linewidth=0.6)
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.5))
+panels = {"no overlap": once, "overlap 32": twice, "after NMS in the scene": [values[kept] for values in twice]}
+for ax, (title, (found, share)) in zip(axes, panels.items(), strict=True):
+    plots.show_chip(chips.images[cut], found, 1 + (share < 1).long(), ["whole", "piece"], ax, chips.info,
+                    f"{title}: {(share == 1).sum()} whole, {(share < 1).sum()} pieces")
+    ax.plot([64, 64, 64, 0, 128], [0, 128, 64, 64, 64], color="white", linewidth=0.6)
+plots.name_below(figure, plots.class_lines([1, 2], ["whole", "piece"]))
 print(f"{len(scene['boxes'])} objects")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
@@ -460,7 +470,7 @@ print(f"{len(scene['boxes'])} objects")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.2.** Give NMS another measure of overlap: intersection over the **smaller** of the two areas. A piece inside
-# its house has the value 1, whatever its size. `len(nms_as_matrix(boxes, scores, 0.5, overlap=over_smaller))` should then
+# its object has the value 1, whatever its size. `len(nms_as_matrix(*twice, 0.5, overlap=over_smaller))` should then
 # be close to the number of objects. (What would it do to a car in front of a house?)
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
@@ -474,7 +484,7 @@ def over_smaller(a, b):
 check("02.2", over_smaller)
 
 # %% tags=["solution"] slideshow={"slide_type": "skip"}
-print(f"{len(scene['boxes'])} objects, {len(nms_as_matrix(boxes, scores, 0.5, overlap=over_smaller))} boxes")
+print(f"{len(scene['boxes'])} objects, {len(nms_as_matrix(*twice, 0.5, overlap=over_smaller))} boxes")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.3.** *Soft-NMS* strikes nothing out. Each time a box is kept, the scores of the boxes still waiting are
@@ -579,14 +589,14 @@ check_same(ours, theirs, tidied, some)
 cases = {"heap of doubles": heaps, "after NMS 0.5": tidied, "after NMS 0.15": [tidy(heap, 0.15) for heap in heaps],
          "blurred twice as much": [tidy(pretend(t, blur=0.14, seed=i), 0.5) for i, t in enumerate(some)]}
 rows = {name: evaluation.average_precision(found, some, chips.classes) for name, found in cases.items()}
-pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).style.format("{:.2f}")
+pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) The loop over detections cannot be broadcast away: whether a box is right depends on what better boxes have
-# claimed. Three classes, three equal numbers, from two programs that share no line; from here on the lectures call
-# evaluation.average_precision. The table, row 1 to 2: every double is a false detection, so NMS is not cosmetics. Row 3: too eager, neighbours are gone.
+# claimed. Three classes, three equal numbers, from two programs; from here on we call the package. The table, row 1 to 2:
+# every double is a false detection, so NMS is not cosmetics. Row 3: too eager, neighbours are gone.
 # Row 4: blur costs something in AP50 and a lot in AP. For counting cars AP50 is the figure to look at; for digitising
-# roofs it is AP. Neither says which score threshold to use: that is the user's choice, one point of the curve.
+# roofs it is AP. Neither chooses a score threshold: that is up to the user.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
@@ -604,5 +614,4 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).style.format("{:.2f}"
 # the best few hundred, and looks at each a second time.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask each to name the part they would get wrong first in their own data. Usually it is anchor sizes. The exercises
-# are worth doing before lecture 03; 02.2 returns in lecture 10.
+# (2 min) Ask each to name the part they would get wrong first in their own data. Usually it is anchor sizes.

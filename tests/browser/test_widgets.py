@@ -1,0 +1,171 @@
+"""The inspectors as a student meets them: lecture 02 in a real JupyterLab, sliders moved by keyboard."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "notebooks" / "02_boxes_anchors_nms.ipynb"
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: the widgets were not tried in a browser"),
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab on a free loopback port, in a folder that holds a copy of lecture 02."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(NOTEBOOK, folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--allow-root",
+               "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "GEODL_BUDGET": "quick",
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
+    with open(folder / "lab.log", "w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, folder / "lab.log")
+            yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token={token}"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_for(address, server, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            return urllib.request.urlopen(address, timeout=5)
+        except urllib.error.URLError:
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not come up:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(lab)
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        yield page
+        browser.close()
+
+
+def cell_number(call):
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (number,) = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and call in cell.source]
+    return number
+
+
+def scroll_to(page, number):
+    """The cell `number`, which JupyterLab puts into the page only when it comes near the window."""
+    page.evaluate("""n => {
+        const notebook = window.jupyterapp.shell.currentWidget.content;
+        notebook.activeCellIndex = n;
+        return notebook.scrollToItem(n, 'center');
+    }""", number)
+    cell = page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{number}"]')
+    cell.wait_for(state="visible", timeout=20_000)
+    return cell
+
+
+@pytest.fixture(scope="module")
+def ran(page):
+    """The page after the notebook has run up to the last widget."""
+    page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }")
+    page.evaluate("n => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = n; }",
+                  cell_number("widgets.nms(") + 1)  # fmt: skip
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-above')")
+    for call in ("widgets.anchors(", "widgets.nms("):
+        scroll_to(page, cell_number(call)).locator(".widget-html-content").wait_for(timeout=240_000)
+    return page
+
+
+def picture_of(cell):
+    return cell.locator("img").first.evaluate("image => image.src")
+
+
+def read_out_of(cell):
+    return cell.locator(".widget-html-content").inner_text()
+
+
+def press(cell, label, key, times, words):
+    """Press a key on the slider with this label until the read-out holds `words`, and return the read-out."""
+    shown = picture_of(cell)
+    slider = cell.locator(".widget-inline-hbox", has=cell.page.get_by_text(label, exact=True))
+    slider.locator(".noUi-handle").first.focus()
+    for _ in range(times):
+        cell.page.keyboard.press(key)
+    wait_for_words(cell, words)
+    assert picture_of(cell) != shown, f"the picture did not follow the slider {label!r}"
+    return read_out_of(cell)
+
+
+def wait_for_words(cell, words):
+    end = time.monotonic() + 20
+    while words not in read_out_of(cell):
+        assert time.monotonic() < end, f"{words!r} never came, there stands {read_out_of(cell)!r}"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("call", ["widgets.anchors(", "widgets.nms("])
+def test_before_anything_runs_there_is_a_picture(page, call):
+    cell = scroll_to(page, cell_number(call))
+    assert cell.locator("img").count() == 1
+    assert cell.locator("img").evaluate("image => image.complete && image.naturalWidth") > 400
+    assert "Error displaying widget" not in cell.inner_text()
+
+
+def test_anchor_sliders_move_cell_picture_and_words(ran):
+    cell = scroll_to(ran, cell_number("widgets.anchors("))
+    assert cell.locator("img").count() == 1, "the live inspector and its still picture both show"
+    row, col = (int(n) for n in read_out_of(cell).split("(")[1].split(")")[0].split(","))
+    press(cell, "row", "ArrowRight", 1, f"Cell ({row + 1}, {col})")
+    press(cell, "column", "ArrowRight", 3, f"Cell ({row + 1}, {col + 3})")
+    cell.get_by_role("button", name="size 64", exact=True).click()
+    wait_for_words(cell, "of 9 anchors")
+
+
+def test_nms_sliders_walk_and_thin_out(ran):
+    cell = scroll_to(ran, cell_number("widgets.nms("))
+    assert cell.locator("img").count() == 1
+    assert read_out_of(cell).startswith("Step 3 of")
+    press(cell, "step", "ArrowRight", 1, "Step 4 of")
+    first = press(cell, "step", "ArrowLeft", 3, "Step 1 of")
+    fewer = press(cell, "IoU >", "ArrowLeft", 8, "is over 0.10")
+    assert steps_in(fewer) < steps_in(first)
+
+
+def steps_in(read_out):
+    return int(read_out.split(" of ")[1].split(":")[0])
+
+
+def test_nothing_leaves_this_machine(ran):
+    assert ran.asked and not [url for url in ran.asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
