@@ -36,9 +36,13 @@ def area(box):  # half-open
     """
     return width(box) * height(box)
 ''',
-    "teaching.py": """def check(number, answer):
+    "words.py": 'RIGHT = "right"\n',
+    "teaching.py": """from geodl_course.words import RIGHT
+
+
+def check(number, answer):
     try:
-        print("right" if answer(3) == 6 else "wrong")
+        print(RIGHT if answer(3) == 6 else "wrong")
     except NotImplementedError as error:
         print(f"not done yet: {error}")
 """,
@@ -187,6 +191,7 @@ def test_a_fresh_course_is_not_built_again(copy):
         ("geodl_course/ops/areas.py", "width(box) * height", "width(box) + height", "geodl_course"),
         ("geodl_course/ops/sides.py", "box[2] - box[0]", "box[0] - box[2]", "geodl_course"),
         ("geodl_course/teaching.py", '"wrong"', '"other"', "geodl_course"),
+        ("geodl_course/words.py", '"right"', '"correct"', "geodl_course"),  # imported by teaching alone
         ("lectures/07_areas.py", "Say it", "Sing it", "07_areas.py changed"),
         ("notebooks/07_areas.ipynb", "# Areas", "# Volumes", "edited by hand"),
         ("notebooks/07_areas.ipynb", "width(box) * height", "width(box) + height", "edited by hand"),
