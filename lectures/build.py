@@ -16,6 +16,7 @@ A source is a percent-format file. Beside the usual marks it may hold:
 import argparse
 import ast
 import hashlib
+import json
 import os
 import re
 import sys
@@ -249,12 +250,15 @@ def compose(root, path, edition):
 # --- rules for a finished notebook ------------------------------------------------------------------------------------
 
 
-def solution_lines(root, path):
-    """Lines that stand in the solutions of a lecture and nowhere else in it."""
-    solutions = compose(root, path, "solutions").cells
-    student = {line.strip() for cell in compose(root, path, "student").cells for line in cell.source.splitlines()}
-    hidden = {line.strip() for cell in solutions for line in cell.source.splitlines()} - student
-    return {line for line in hidden if len(line) > 12 and not line.startswith("#")}
+def leaks(root, path, notebook):
+    """Lines of a lecture's solutions that stand in a student's notebook: its cells, outputs or metadata."""
+    lines = {
+        edition: {line.strip() for cell in compose(root, path, edition).cells for line in cell.source.splitlines()}
+        for edition in EDITIONS
+    }
+    secrets = [line for line in lines["solutions"] - lines["student"] if len(line) > 12]
+    text = nbformat.writes(notebook)
+    return sorted(line for line in secrets if json.dumps(line, ensure_ascii=False)[1:-1] in text)
 
 
 def problems(notebook):
@@ -401,8 +405,7 @@ def build(root, path, edition):
     nbformat.validate(notebook)
     broken = problems(notebook) + toothless(root, path)
     if edition == "student":
-        text = nbformat.writes(notebook)
-        broken += [f"solution text leaks: {line}" for line in solution_lines(root, path) if line in text]
+        broken += [f"solution text leaks: {line}" for line in leaks(root, path, notebook)]
     if broken:
         raise BuildError("\n".join([f"{path.stem} ({edition}) was not written:", *broken]))
     write(notebook, target)

@@ -336,3 +336,17 @@ def test_widget_views_and_overwritten_progress_lines_are_not_stored():
 )
 def test_same_code_overlooks_comments_and_docstrings_only(a, b, same):
     assert builder.same_code(a, b) is same
+
+
+@pytest.mark.parametrize("place", ["source", "output", "metadata"])
+def test_a_leaked_line_is_found_wherever_it_stands(copy, place):
+    edit(copy / SOURCE, "return secret_of_doubling", 'return {"a": "ä\\t"}["a"] + x')
+    line = 'return {"a": "ä\\t"}["a"] + x'
+    cell = nbformat.v4.new_code_cell("x = 1")
+    if place == "source":
+        cell.source = f"# {line}"
+    elif place == "output":
+        cell.outputs = [nbformat.v4.new_output("stream", text=line)]
+    else:
+        cell.metadata["hint"] = line
+    assert builder.leaks(copy, copy / SOURCE, nbformat.v4.new_notebook(cells=[cell])) == [line]
