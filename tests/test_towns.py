@@ -93,7 +93,6 @@ def test_outlines_follow_the_edges_in_the_picture(scene, kind):
         moved = [shapely.affinity.translate(shape.exterior, dx, dy) for shape in shapes(scene, kind)]
         return edges[rasterize(moved, (SIZE, SIZE), all_touched=True) > 0].mean()
 
-
     away = [strength(dx, dy) for dx, dy in ((3, 0), (-3, 0), (0, 3), (0, -3))]
     assert strength(0, 0) > 1.05 * max(away)
 

@@ -177,9 +177,10 @@ def row(plan, frame, u, v, count, unit, depth):
 def tank(plan, frame, u, v, radius, height, style):
     """A cylindrical tank; style holds roof and colour, so that a group looks alike."""
     rng = plan.rng
+    sunk = rng.uniform(1.0, 0.6 * height) if style["roof"] == "float" else 0.0
     item = part(
-        frame, u, v, 2 * radius, 2 * radius, rng.uniform(0, 6.28), height=height, roof=style["roof"],
-        colour=jitter(rng, style["colour"], 0.04), sunk=rng.uniform(1.0, 0.6 * height) if style["roof"] == "float" else 0.0,
+        frame, u, v, 2 * radius, 2 * radius, rng.uniform(0, 6.28), height=height, roof=style["roof"], sunk=sunk,
+        colour=jitter(rng, style["colour"], 0.04),
         ribs=int(rng.integers(6, 17)), rib=style["rib"], dirt=style["dirt"], rim=rng.uniform(-0.25, 0.2),
         stair=rng.random() < 0.5, hatch=rng.uniform(0.3, 0.9),
     )  # fmt: skip
@@ -208,7 +209,9 @@ def vehicle(plan, frame, u, v, turn=0.0, kind=None):
         colour = jitter(rng, CARS[0])
     if kind == "bus":
         colour = jitter(rng, pick(rng, [(0.82, 0.82, 0.8), (0.75, 0.58, 0.15), (0.6, 0.15, 0.13), (0.2, 0.3, 0.5)]))
-    load = jitter(rng, pick(rng, [(0.82, 0.82, 0.8), (0.7, 0.7, 0.7), (0.35, 0.36, 0.38), (0.2, 0.3, 0.45), (0.5, 0.3, 0.2)]))
+    load = jitter(
+        rng, pick(rng, [(0.82, 0.82, 0.8), (0.7, 0.7, 0.7), (0.35, 0.36, 0.38), (0.2, 0.3, 0.45), (0.5, 0.3, 0.2)])
+    )
     item = part(
         frame, u, v, length, width, turn + 0.02 * rng.standard_normal(), height=height, kind=kind, colour=colour,
         load=load if kind == "truck" else load * 0.4, cab=rng.uniform(2.0, 2.6), glint=rng.uniform(-0.2, 0.05),

@@ -7,25 +7,50 @@ import numpy as np
 import shapely
 
 from geodl_course.datasets.town_blocks import (
-    farm, field_block, flats, industry, park, rows, shops, suburb, tank_farm, works,
-)  # fmt: skip
+    farm,
+    field_block,
+    flats,
+    industry,
+    park,
+    rows,
+    shops,
+    suburb,
+    tank_farm,
+    works,
+)
 from geodl_course.datasets.town_parts import (
-    ASPHALT, CONCRETE, PAINT, Plan, at, corners, crown_radius, jitter, part, pick, tree, vehicle,
-)  # fmt: skip
+    ASPHALT,
+    CONCRETE,
+    PAINT,
+    Plan,
+    at,
+    corners,
+    crown_radius,
+    jitter,
+    part,
+    pick,
+    tree,
+    vehicle,
+)
 
 USES = {
     "suburb": ((suburb, 0.78), (park, 0.05), (shops, 0.09), (works, 0.03), (rows, 0.05)),
-    "centre": ((rows, 0.36), (flats, 0.26), (shops, 0.3), (park, 0.05), (works, 0.03)),
-    "industry": ((industry, 0.4), (tank_farm, 0.4), (shops, 0.12), (works, 0.05), (field_block, 0.03)),
-    "country": ((field_block, 0.24), (farm, 0.5), (park, 0.12), (tank_farm, 0.14)),
+    "centre": ((rows, 0.3), (flats, 0.34), (shops, 0.28), (park, 0.05), (works, 0.03)),
+    "industry": ((industry, 0.44), (tank_farm, 0.4), (shops, 0.1), (works, 0.03), (field_block, 0.03)),
+    "country": ((field_block, 0.16), (farm, 0.46), (park, 0.08), (tank_farm, 0.14), (suburb, 0.16)),
 }
-SPACING = {"suburb": (80, 140, 50, 64), "centre": (75, 130, 52, 80), "industry": (75, 115, 58, 82), "country": (90, 125, 72, 95)}
+SPACING = {
+    "suburb": (80, 140, 50, 64),
+    "centre": (75, 130, 52, 80),
+    "industry": (75, 115, 58, 82),
+    "country": (90, 125, 72, 95),
+}
 STREET = {"suburb": 8.0, "centre": 10.0, "industry": 10.5, "country": 6.5}
 MAIN = 13.0
 
 
 def traffic(plan, frame, start, end, width, density, buses=False):
-    """Vehicles on both lanes of a street along u from start to end, each looking where it drives (right-hand traffic)."""
+    """Vehicles on both lanes of a street along u from start to end; they keep right and look where they drive."""
     rng = plan.rng
     for lane in (-1, 1):
         place = start + rng.exponential(1 / density)
@@ -51,7 +76,15 @@ def street(plan, frame, length, width, start, end, kind):
         colour = PAINT if rng.random() < 0.5 else (0.78, 0.66, 0.25)
         line = part(frame, middle, 0, open_length - 4, 1.2, colour=colour, only=plan.district)
         plan.lines.append(dict(line, dash=4.0) if rng.random() < 0.6 else line)
-    traffic(plan, frame, start + 4, end - 4, width, {"suburb": 1 / 80, "country": 1 / 130}.get(kind, 1 / 40), kind == "centre")
+    traffic(
+        plan,
+        frame,
+        start + 4,
+        end - 4,
+        width,
+        {"suburb": 1 / 80, "country": 1 / 130}.get(kind, 1 / 40),
+        kind == "centre",
+    )
     if kind in ("suburb", "centre"):
         for lane in (-1, 1):
             place = start + 5
@@ -148,7 +181,7 @@ def plan_town(rng, extent):
 
 
 def clear(plan):
-    """Take away trees and things outside their district, trees that grow out of a roof, and trees that hide a vehicle."""
+    """Take away trees and things outside their district, trees out of a roof, and trees that hide a vehicle."""
     for inner in plan.inner:
         shapely.prepare(inner)
     plan.boxes = [one for one in plan.boxes if shapely.contains(plan.inner[one["only"]], corners(one))]
@@ -165,7 +198,7 @@ def clear(plan):
 
 
 def sift(plan):
-    """The objects that stand whole inside the raster and their own district, and on nothing that was planned before them."""
+    """The objects that stand whole inside the raster and their district, and on nothing planned before them."""
     shapes = np.array([shape for _, shape, _, _ in plan.objects], dtype=object)
     districts = np.array([district for *_, district in plan.objects])
     inside = shapely.contains(shapely.box(0.5, 0.5, plan.extent - 0.5, plan.extent - 0.5), shapes)

@@ -6,6 +6,7 @@ Frozen together with towns.py. Everything is in metres in the raster's frame (x 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from geodl_course.datasets.town_parts import crown_radius
 
@@ -15,7 +16,7 @@ HAZE = np.array([0.36, 0.40, 0.47], np.float32)  # what is left of the sun's lig
 
 @dataclass
 class Canvas:
-    """albedo (3, H, W), height (H, W) in metres, light (H, W): sine of the sun's angle to the surface; noise fields (H, W)."""
+    """albedo (3, H, W); height (H, W) in metres; light (H, W), sine of the sun's angle to the surface; noise (H, W)."""
 
     albedo: np.ndarray
     height: np.ndarray
@@ -171,8 +172,10 @@ def roof_form(part, u, v):
     if part["roof"] == "hip":
         to_side, to_end = half_width - abs(v), half_length - abs(u)
         side = to_side < to_end
-        return pitch * np.minimum(to_side, to_end), np.where(side, 0, -pitch * np.sign(u)), np.where(
-            side, -pitch * np.sign(v), 0
+        return (
+            pitch * np.minimum(to_side, to_end),
+            np.where(side, 0, -pitch * np.sign(u)),
+            np.where(side, -pitch * np.sign(v), 0),
         )
     if part["roof"] == "mono":
         return pitch * (half_width + v), 0.0, pitch + 0 * v
@@ -248,7 +251,11 @@ def paint_tank(canvas, part):
     light = slope_light(canvas, part, -fall * u / radius, -fall * v / radius)
     height = part["height"] + fall * (outer - radius) - np.where(inner, part["sunk"], 0)
     angle = np.arctan2(v, u)
-    tone = 1 + part["rib"] * np.cos(angle * part["ribs"]) * (radius > 0.25 * outer) + 0.05 * canvas.middle[at] * part["dirt"]
+    tone = (
+        1
+        + part["rib"] * np.cos(angle * part["ribs"]) * (radius > 0.25 * outer)
+        + 0.05 * canvas.middle[at] * part["dirt"]
+    )
     colour = textured(canvas, at, part["colour"], 0.02, 0.02) * tone
     colour = colour * (1 - RUST * np.clip(part["dirt"] * (0.6 * canvas.middle[at] + 0.4 * canvas.fine[at]), 0, 1))
     rim = (radius > outer - 0.7) & (part["rim"] > 0)
@@ -366,13 +373,12 @@ def shadows(canvas):
         there = (slice(max(0, dy), size - max(0, -dy)), slice(max(0, dx), size - max(0, -dx)))
         np.subtract(canvas.height[there], np.float32(drop * count), out=buffer[here])
         np.maximum(horizon[here], buffer[here], out=horizon[here])
-    return np.clip((horizon - canvas.height) / np.float32(0.5), 0, 1)
+    dark = np.clip((horizon - canvas.height) / np.float32(0.5), 0, 1)
+    return gaussian_filter1d(gaussian_filter1d(dark, 0.6, 0, truncate=2.5), 0.6, 1, truncate=2.5)  # the sun is no point
 
 
 def develop(canvas, rng, look):
     """Canvas -> uint8 (3, H, W): sun and sky, colour cast, blur of the optics, grain."""
-    from scipy.ndimage import gaussian_filter1d
-
     sunny = canvas.light / canvas.sun[2] * (1 - shadows(canvas) * np.float32(look["shadow"]))
     image = np.empty((3, *canvas.height.shape), np.uint8)
     shared = 0.7 * rng.standard_normal(canvas.height.shape, dtype=np.float32)
@@ -382,7 +388,9 @@ def develop(canvas, rng, look):
         value = np.float32(look["lift"][band]) + np.float32(look["gain"][band]) * value
         np.clip(value, 0, 1.3, out=value)
         value = np.power(value, np.float32(look["gamma"])) * 255
-        value = gaussian_filter1d(gaussian_filter1d(value, look["blur"], 0, truncate=2.5), look["blur"], 1, truncate=2.5)
+        value = gaussian_filter1d(
+            gaussian_filter1d(value, look["blur"], 0, truncate=2.5), look["blur"], 1, truncate=2.5
+        )
         value += np.float32(look["noise"]) * (shared + 0.7 * rng.standard_normal(shared.shape, dtype=np.float32))
         image[band] = np.clip(value + 0.5, 0, 255)
     return image

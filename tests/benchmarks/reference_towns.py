@@ -42,7 +42,9 @@ def batches(dataset, generator):
         order = torch.randperm(len(dataset), generator=generator).tolist()
         for start in range(0, len(order) - BATCH + 1, BATCH):
             turns = torch.randint(8, (BATCH,), generator=generator).tolist()
-            chips = [turned(*dataset[i], turn, size) for i, turn in zip(order[start : start + BATCH], turns, strict=True)]
+            chips = [
+                turned(*dataset[i], turn, size) for i, turn in zip(order[start : start + BATCH], turns, strict=True)
+            ]
             yield [image for image, _ in chips], [target for _, target in chips]
 
 
@@ -67,7 +69,11 @@ def train(model, dataset, seconds, seed):
 @torch.no_grad()
 def find(model, dataset):
     model.eval()
-    return [one for i in range(0, len(dataset), 16) for one in model([dataset[j][0] for j in range(i, min(i + 16, len(dataset)))])]
+    return [
+        one
+        for i in range(0, len(dataset), 16)
+        for one in model([dataset[j][0] for j in range(i, min(i + 16, len(dataset)))])
+    ]
 
 
 def main():
