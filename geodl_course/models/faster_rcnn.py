@@ -15,7 +15,7 @@ from geodl_course.chips import check_targets
 from geodl_course.models.backbones import folded, make_backbone, resnet_fpn
 from geodl_course.ops.anchors import cell_anchors, grid_anchors
 from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take
-from geodl_course.ops.matching import match_boxes, sample
+from geodl_course.ops.matching import anchor_iou, match_boxes, sample
 from geodl_course.ops.roi_align import roi_align, roi_align_flat
 
 # --- images in ------------------------------------------------------------------------------------------------------
@@ -148,8 +148,11 @@ def propose(logits, deltas, anchors, size, before, after, threshold, score, smal
 
 
 def trim(valid, *values):
-    """Values (B, P, ...) without the columns in which no image has anything valid (B, P) → the same, narrower."""
-    most = int(valid.sum(dim=1).max())  # valid ones come first in each row
+    """Values (B, P, ...) without the columns in which no image has anything valid (B, P) → the same, narrower.
+
+    One column stays where nothing is valid at all.
+    """
+    most = max(1, int(valid.sum(dim=1).max()))  # valid ones come first in each row
     return [value[:, :most] for value in values]
 
 
@@ -159,7 +162,7 @@ def rpn_losses(logits, deltas, anchors, targets, positive, negative, number, fra
     Both are means over the sampled anchors, as in the authors' code; only positives have a box to be wrong about.
     Faster R-CNN, section 3.1.2, equation 1, with N_reg = N_cls and λ = 1.
     """
-    iou = box_iou(anchors, targets.boxes)  # (B, N, M)
+    iou = anchor_iou(anchors, targets.boxes, targets.valid)  # (B, N, M)
     matched, state = match_boxes(iou, targets.valid, positive, negative, force_best=True)
     index, valid = sample(state, number, fraction)  # (B, S)
     truth = take(state, index)[valid].to(logits)  # (V,): 1 object, 0 background
@@ -262,10 +265,11 @@ def box_losses(logits, deltas, labels, goals):
     {"classifier", "box_reg"}: cross-entropy, and smooth L1 of the true class's deltas over all RoIs, background
     included in the mean but without a box of its own. Fast R-CNN (arXiv 1504.08083), section 2.3, equation 1.
     """
-    classifier = F.cross_entropy(logits, labels)
+    number = max(1, len(labels))
+    classifier = F.cross_entropy(logits, labels, reduction="sum") / number
     found = labels > 0
     own = deltas[found, labels[found]]  # the deltas of the class that is there, (V1, 4)
-    box_reg = F.smooth_l1_loss(own, goals[found], beta=1 / 9, reduction="sum") / len(labels)
+    box_reg = F.smooth_l1_loss(own, goals[found], beta=1 / 9, reduction="sum") / number
     return {"classifier": classifier, "box_reg": box_reg}
 
 
@@ -467,9 +471,14 @@ def from_torchvision(module):
 
 def check_takes_over(module):
     """Raise TypeError where from_torchvision cannot promise the same detections from module."""
-    names = [type(part).__name__ for part in (module.rpn.head, module.roi_heads.box_predictor)]
-    if names != ["RPNHead", "FastRCNNPredictor"]:
-        raise TypeError(f"from_torchvision knows RPNHead and FastRCNNPredictor, not {' and '.join(names)}")
+    rpn, heads = module.rpn, module.roi_heads
+    known = {"RPNHead": rpn.head, "AnchorGenerator": rpn.anchor_generator}
+    known |= {"MultiScaleRoIAlign": heads.box_roi_pool, "FastRCNNPredictor": heads.box_predictor}
+    for name, part in known.items():
+        if type(part).__name__ != name:
+            raise TypeError(f"from_torchvision knows torchvision's {name}, not {type(part).__name__}")
+    if len(set(heads.box_roi_pool.output_size)) > 1:
+        raise TypeError(f"from_torchvision needs square RoIs, not {heads.box_roi_pool.output_size}")
     if module.roi_heads.has_mask() or module.roi_heads.has_keypoint():
         raise TypeError(f"from_torchvision takes over boxes only, and {type(module).__name__} predicts more")
 
@@ -481,7 +490,6 @@ def torchvision_settings(module):
     modes = {"train": "training", "test": "testing"}
     limits = {ours: (rpn._pre_nms_top_n[mode], rpn._post_nms_top_n[mode]) for ours, mode in modes.items()}
     rest = rpn.nms_thresh, rpn.score_thresh, rpn.min_size
-    canonical = pool.canonical_scale, pool.canonical_level
     last = heads.score_thresh, heads.nms_thresh, heads.detections_per_img
     return {
         "classes": classes,
@@ -491,10 +499,16 @@ def torchvision_settings(module):
         "proposals": {mode: proposal_settings(*limit, *rest) for mode, limit in limits.items()},
         "rois": sampling_settings(heads),
         "pool_from": list(pool.featmap_names),
-        "pool": pool_settings(pool.output_size[0], pool.sampling_ratio, False, *canonical),
+        "pool": torchvision_pool(pool),
         "detect": detect_settings(heads.box_coder.weights, *last),
         "heads": {"depth": len(rpn.head.conv), "hidden": heads.box_predictor.cls_score.in_features},
     }
+
+
+def torchvision_pool(pool):
+    """Settings of pool_rois that do what torchvision's MultiScaleRoIAlign pool does."""
+    canonical = pool.canonical_scale, pool.canonical_level
+    return pool_settings(pool.output_size[0], pool.sampling_ratio, False, *canonical)
 
 
 def nested(values):

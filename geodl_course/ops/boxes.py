@@ -48,7 +48,7 @@ def to_centres(boxes):
 
 
 def encode_boxes(boxes, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
-    """The deltas (..., 4) that lead from anchors (..., 4) to boxes (..., 4).
+    """What leads from anchors (..., 4) to boxes (..., 4) → deltas (..., 4).
 
     Shifts in units of the anchor's sides, sizes as logarithms of a ratio, so that a car and a warehouse make errors
     of the same magnitude. weights scale the four deltas (the second stage uses 10, 10, 5, 5: the inverse of the
@@ -66,9 +66,10 @@ def encode_boxes(boxes, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
 
 
 def decode_boxes(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0), largest=math.log(1000 / 16)):
-    """The boxes (..., 4) that deltas (..., 4) make of anchors (..., 4): the inverse of encode_boxes.
+    """What deltas (..., 4) make of anchors (..., 4) → boxes (..., 4).
 
-    largest caps the logarithm of a size ratio (62.5 times the anchor). Same source as encode_boxes, lecture 02.
+    The inverse of encode_boxes. largest caps the logarithm of a size ratio: 62.5 times the anchor. Same source; built
+    in lecture 02.
     """
     dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas.unbind(-1), weights, strict=True))
     anchor_x, anchor_y, anchor_width, anchor_height = to_centres(anchors)

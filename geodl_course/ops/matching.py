@@ -2,6 +2,19 @@
 
 import torch
 
+from geodl_course.ops.boxes import box_iou
+
+
+def anchor_iou(anchors, objects, valid):
+    """IoU of anchors (N, 4) with objects (B, M, 4), valid (B, M) → (B, N, M), -1 for padding.
+
+    The same numbers as box_iou of the batch, but padding is not computed: thousands of anchors meet only what is
+    there. Built in lecture 03.
+    """
+    iou = anchors.new_full((*valid.shape, len(anchors)), -1.0)  # (B, M, N): the long side last keeps memory in order
+    iou[valid] = box_iou(objects[valid], anchors)
+    return iou.transpose(1, 2)
+
 
 def match_boxes(iou, valid, positive, negative, force_best):
     """Matches from iou (B, N, M) with objects valid (B, M) → matched (B, N), state (B, N).
@@ -11,7 +24,7 @@ def match_boxes(iou, valid, positive, negative, force_best):
     included, or else small objects would have no anchor at all. M >= 1: pad an empty batch with one invalid object.
     Faster R-CNN, section 3.1.2. Built in lecture 02.
     """
-    iou = iou.masked_fill(~valid[:, None], -1)  # padding is worse than no overlap: it never wins
+    iou = torch.where(valid[:, None], iou, -1.0)  # padding is worse than no overlap: it never wins
     best, matched = iou.max(dim=2)  # (B, N)
     state = torch.where(best >= positive, 1, torch.where(best < negative, 0, -1))
     if force_best:

@@ -24,9 +24,10 @@ def sample_points(low, high, bins, scale, sampling_ratio, aligned):
 
 
 def keep_inside(points, weights, size):
-    """Points and weights (..., S) on a map of size cells: off the map by over a cell counts 0, else the border's value.
+    """Points and weights (..., S) on a map of size cells → points on the map, weights, both (..., S).
 
-    Both rules are those of the common implementations; without them borders would differ.
+    A point off the map by more than a cell counts 0, one nearer takes the border's value: the rules of the common
+    implementations, without which boxes on the border would differ.
     """
     weights = weights * ((points >= -1) & (points <= size))
     return points.clamp(0, size - 1), weights
@@ -64,7 +65,7 @@ def corners(low, high, size, bins, scale, sampling_ratio, aligned):
     points, weights = keep_inside(points, weights, size)
     before = points.floor()
     after = points - before  # how far from the cell before towards the cell after
-    index = torch.cat((before, (before + 1).clamp(max=size - 1)), dim=-1).long()
+    index = torch.cat((before, (before + 1).clamp(max=size - 1)), dim=-1).int()  # half the memory of long
     return index, torch.cat((weights * (1 - after), weights * after), dim=-1)
 
 
@@ -78,7 +79,7 @@ def roi_align_flat(features, boxes, image, output_size, scale, sampling_ratio=2,
     x0, y0, x1, y1 = boxes.unbind(-1)
     ix, wx = corners(x0, x1, width, n, scale, sampling_ratio, aligned)  # (N, n, 2S)
     iy, wy = corners(y0, y1, height, n, scale, sampling_ratio, aligned)
-    row = (image[:, None, None] * height + iy) * width  # where the row begins in the table of all cells
+    row = (image.int()[:, None, None] * height + iy) * width  # where the row begins in the table of all cells
     index = row[:, :, None, :, None] + ix[:, None, :, None, :]  # (N, n, n, 2S, 2S)
     weights = wy[:, :, None, :, None] * wx[:, None, :, None, :]
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)  # (B * H * W, C)
@@ -88,20 +89,20 @@ def roi_align_flat(features, boxes, image, output_size, scale, sampling_ratio=2,
 
 
 def roi_align_gather(features, boxes, output_size, scale, sampling_ratio=2, aligned=True):
-    """The same bins (B, R, C, n, n) of boxes (B, R, 4) on features (B, C, H, W), by gathering: for large maps."""
+    """Bins of boxes (B, R, 4) on features (B, C, H, W), by gathering, for large maps → (B, R, C, n, n)."""
     image = torch.arange(len(boxes), device=boxes.device)[:, None].expand(boxes.shape[:2])
     flat = boxes.flatten(0, 1), image.flatten()
     bins = roi_align_flat(features, *flat, output_size, scale, sampling_ratio, aligned)
     return bins.unflatten(0, boxes.shape[:2])
 
 
-def roi_align(features, boxes, output_size, scale, sampling_ratio=2, aligned=True, crossover=64 * 64):
+def roi_align(features, boxes, output_size, scale, sampling_ratio=2, aligned=True, crossover=64):
     """Bins of boxes (B, R, 4), in image pixels, on features (B, C, H, W), scale = map / image → (B, R, C, n, n).
 
     Each of the n x n bins is the mean of bilinear samples. aligned=True puts pixel values at pixel centres (the
-    half-pixel fix); weights from torchvision's detectors need False. Chooses by the size of the map: matrix products
-    on up to crossover cells, gathering above. Mask R-CNN (arXiv 1703.06870), section 3. Built in lecture 03.
+    half-pixel fix); weights from torchvision's detectors need False. Chooses by size: matrix products on maps of up to
+    crossover cells per row of bins, gathering above. Mask R-CNN (arXiv 1703.06870), section 3. Built in lecture 03.
     """
     height, width = features.shape[-2:]
-    align = roi_align_separable if height * width <= crossover else roi_align_gather
+    align = roi_align_separable if height * width <= crossover * output_size else roi_align_gather
     return align(features, boxes, output_size, scale, sampling_ratio, aligned)
