@@ -1,6 +1,8 @@
-"""What a computation costs, and what the objects that a detector missed have in common."""
+"""What a computation costs, what missed objects have in common, and what was measured before."""
 
+import json
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -62,3 +64,12 @@ def missed_by_trait(images, targets, outcomes):
             counts[name] = objects + int(has.sum()), missed + int(has[outcome.missed].sum())
     table = pandas.DataFrame(counts, index=["objects", "missed"]).T
     return table.assign(share=(table["missed"] / table["objects"]).round(2))
+
+
+def stored(name):
+    """The figures of each stored run of the benchmark called name, from docs/results → list of dicts, one a run.
+
+    Empty where nothing was measured yet. Lectures draw these files and train nothing for them.
+    """
+    path = Path(__file__).parents[1] / "docs" / "results" / f"{name}.json"
+    return [run["figures"] for run in json.loads(path.read_text("utf-8"))["runs"]] if path.exists() else []

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from geodl_course import measure
 from geodl_course.evaluation import match_detections
-from geodl_course.measure import cost, missed_by_trait, traits
+from geodl_course.measure import cost, missed_by_trait, stored, traits
 
 
 def test_multiply_adds_of_layers_that_can_be_counted_by_hand():
@@ -51,3 +52,12 @@ def test_missed_objects_are_counted_by_trait():
     assert table["objects"].tolist() == [1, 1, 1, 2, 6]
     assert table["missed"].tolist() == [1, 0, 0, 2, 3]
     assert table["share"].tolist() == [1, 0, 0, 1, 0.5]
+
+
+def test_stored_figures_come_run_by_run_and_nothing_is_no_error(tmp_path, monkeypatch):
+    results = tmp_path / "docs" / "results"
+    results.mkdir(parents=True)
+    (results / "speed.json").write_text('{"runs": [{"figures": {"a": 1}}, {"figures": {"a": 2}}]}')
+    monkeypatch.setattr(measure, "__file__", str(tmp_path / "geodl_course" / "measure.py"))
+    assert stored("speed") == [{"a": 1}, {"a": 2}]
+    assert stored("never") == []
