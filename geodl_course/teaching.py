@@ -70,7 +70,7 @@ def check_same(naive, real, *inputs, tolerance=1e-5):
     if [a.shape for a in ours] != [b.shape for b in theirs]:
         raise AssertionError(f"shapes differ: {[a.shape for a in ours]} and {[b.shape for b in theirs]}")
     worst = max((float(_difference(a, b).max(initial=0)) for a, b in zip(ours, theirs, strict=True)), default=0.0)
-    if not worst <= tolerance:
+    if worst > tolerance:
         raise AssertionError(f"{_name(naive)} and {_name(real)} differ by {worst:.1e}, allowed is {tolerance:.0e}")
     print(f"equal to {worst:.0e} on {sum(a.size for a in ours)} values")
 

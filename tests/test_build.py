@@ -222,6 +222,12 @@ def test_a_module_that_no_lecture_imports_does_not_count(copy):
     assert build(copy, "--check") is None
 
 
+def test_a_stale_notebook_is_built_again(copy):
+    edit(copy / "geodl_course/ops/areas.py", "width(box) * height", "width(box) + height")
+    assert build(copy) is None and build(copy, "--check") is None
+    assert notebook(copy).cells[4].outputs[0].text == "5\n"
+
+
 def test_check_wants_the_output_of_a_check_cell(copy):
     path = copy / "notebooks" / "07_areas.ipynb"
     emptied = json.loads(path.read_text())

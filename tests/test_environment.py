@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def test_constraints_pin_each_dependency_to_one_version_inside_its_range():
 
 def test_torch_and_torchvision_are_an_exact_pair():
     assert str(PINS["torch"].specifier) == "==2.14.1" and str(PINS["torchvision"].specifier) == "==0.29.1"
-    assert version("torchvision").split("+")[0] in {"0.29.1"} or version("torch") != "2.14.1"
+    assert metadata.version("torchvision").split("+")[0] in {"0.29.1"} or metadata.version("torch") != "2.14.1"
 
 
 def test_each_dependency_has_a_reason():
@@ -78,24 +78,38 @@ def make(folder, *arguments):
     return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def interpreter(folder, name, new_enough):
+def interpreter(folder, name, version):
+    """Put a Python on the path that believes to be of another version and writes down what else it is asked to do."""
     path = folder / "bin" / name
-    path.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {0 if new_enough else 1}\necho {name} "$@" >> log\nexit 1\n')
+    asked = f'exec {sys.executable} -c "import sys; sys.version_info = {version}; $2"'
+    path.write_text(f'#!/bin/sh\n[ "$1" = -c ] && {asked}\necho {name} "$@" >> log\nexit 1\n')
     path.chmod(0o755)
 
 
-def test_make_says_plainly_that_there_is_no_python(bare):
-    interpreter(bare, "python3", new_enough=False)
+@pytest.mark.parametrize("found", [{}, {"python3": (3, 10, 4)}, {"python": (2, 7, 18), "python3": (3, 9, 1)}])
+def test_make_says_plainly_that_there_is_no_python(bare, found):
+    for name, version in found.items():
+        interpreter(bare, name, version)
     answer = make(bare, "lab")
     assert answer.returncode != 0
     assert "No Python 3.11 or newer" in answer.stdout and "PYTHON=" in answer.stdout
 
 
-def test_make_passes_over_an_old_python3_and_takes_a_newer_one(bare):
-    interpreter(bare, "python3", new_enough=False)
-    interpreter(bare, "python3.12", new_enough=True)
+@pytest.mark.parametrize(
+    "found, taken",
+    [
+        ({"python3": (3, 11, 0)}, "python3"),
+        ({"python3": (3, 10, 4), "python3.12": (3, 12, 1)}, "python3.12"),
+        ({"python3": (3, 14, 0), "python3.13": (3, 13, 2)}, "python3.13"),  # the tested versions come first
+        ({"python3": (3, 15, 0)}, "python3"),
+        ({"python": (3, 13, 0)}, "python"),
+    ],
+)
+def test_make_takes_the_python_that_is_new_enough(bare, found, taken):
+    for name, version in found.items():
+        interpreter(bare, name, version)
     make(bare, "lab")
-    assert (bare / "log").read_text() == "python3.12 -m venv .venv\n"
+    assert (bare / "log").read_text() == f"{taken} -m venv .venv\n"
 
 
 def test_a_second_make_installs_nothing(bare):

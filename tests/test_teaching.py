@@ -33,12 +33,12 @@ def test_budget_names_what_is_wrong(monkeypatch):
         _ = teaching.budget(epochs=3).epoch
 
 
-def test_require_names_both_versions_and_the_next_step():
+@pytest.mark.parametrize("version", ["9.9", "0.0.9"])
+def test_require_names_both_versions_and_the_next_step(version):
     teaching.require(geodl_course.__version__)
-    with pytest.raises(
-        ImportError, match=rf"written for geodl_course 9.9, installed is {geodl_course.__version__}.*git"
-    ):
-        teaching.require("9.9")
+    message = rf"written for geodl_course {version}, installed is {geodl_course.__version__}.*git pull"
+    with pytest.raises(ImportError, match=message):
+        teaching.require(version)
 
 
 def test_check_same_prints_the_difference_and_the_count(capsys):
