@@ -27,7 +27,11 @@ from geodl_course.windows import windows
 
 
 def chip_scene(scene, objects, out, *, class_field, split="spatial", **settings):
-    """Cut one raster and its vector layer into a chip folder `out`; see `chip_scenes` for the settings."""
+    """Cut one raster and its vector layer into a chip folder `out`; see `chip_scenes` for the settings.
+
+    An object that a chip border cuts stays as an instance of its own where at least `min_visible` of its area lies in
+    the chip and the part is at least 2 pixels wide and high; smaller rests become background.
+    """
     return chip_scenes([(scene, objects, split)], out, class_field=class_field, **settings)
 
 
