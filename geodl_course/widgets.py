@@ -458,8 +458,7 @@ def anchors(image, boxes, *, strides=(4, 8, 16, 32), sizes=(8, 16, 32, 64), rati
     state = AnchorState(shown, torch.as_tensor(boxes, dtype=torch.float32), **middle | start)
 
     controls = {
-        "stride": ipywidgets.ToggleButtons(options=strides, value=state.stride, description="stride",
-                                           style={"button_width": "3em"}, layout=ipywidgets.Layout(width="auto")),
+        "stride": ipywidgets.SelectionSlider(options=strides, value=state.stride, description="stride"),
         "row": ipywidgets.IntSlider(state.row, 0, max(state.row, 1), description="row"),
         "col": ipywidgets.IntSlider(state.col, 0, max(state.col, 1), description="column"),
         "iou": ipywidgets.FloatRangeSlider(value=(state.negative, state.positive), min=0, max=1, step=0.05,

@@ -63,9 +63,8 @@ image, example = chips.images[rich[-1]], targets[rich[-1]]
 _ = plots.show_chip(image, example["boxes"], example["labels"], chips.classes, info=chips.info)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside the rectangle. Half-open boxes make the
-# width x1 - x0, and neighbours can share an edge without sharing a pixel. Ask what it costs to read VOC boxes as
-# half-open. Section 2 answers.
+# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside. Half-open boxes make the width x1 - x0,
+# and neighbours share an edge without sharing a pixel. Ask what it costs to mix the first two up; section 2 answers.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · How well do two boxes agree?
@@ -98,10 +97,9 @@ iou_with_loops(car, shifted)
 check_same(iou_with_loops, box_iou, random_boxes(50), random_boxes(30, seed=1))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Hold up two sheets of paper and slide one over the other: shared area goes up, covered area goes down, so IoU
-# moves faster than people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two
-# 100-pixel buildings, one pixel off? (0.68 and 0.96.) Then the pattern of the whole course: say it slowly, write it fast,
-# prove that they are the same thing.
+# (4 min) Slide one sheet of paper over another: shared area goes up, covered area goes down, so IoU moves faster than
+# people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two 100-pixel
+# buildings? (0.68 and 0.96.) Then the pattern of the course: say it slowly, write it fast, prove that both are the same.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Small objects pay more for the same mistake
@@ -120,7 +118,7 @@ _ = plt.legend(title="side of the object")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with itself, before any
-# detector has erred. The same goes for label noise. Lecture 04 meets ships of three pixels.
+# detector has erred. So does label noise. Lecture 04 meets ships of three pixels.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.1.** Two boxes that do not touch have IoU 0 however far apart they are, so IoU cannot tell a near miss
@@ -192,10 +190,9 @@ for name, design in {"128, 256, 512 on stride 16": ((128, 256, 512), 16), "16, 3
 pd.DataFrame(rows).T.round().astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) First row: the sizes of the Faster R-CNN paper, made for photographs of 600 x 1000 pixels; on a 128-pixel chip
-# they reach next to nothing. Third row: a smaller size alone helps less than one hopes, because a vehicle of 8 x 12 pixels
-# slips between cells that are 16 pixels apart. Fourth row: the finer grid does it. But look at vehicles at 0.7: that is
-# the bar of the next section.
+# (4 min) First row: the sizes of the Faster R-CNN paper, made for photographs of 600 x 1000 pixels. Third row: a smaller
+# size alone helps less than one hopes: a vehicle of 8 x 12 pixels slips between cells that are 16 pixels apart. Fourth
+# row: the finer grid does it. But look at vehicles at 0.7: that is the bar of the next section.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Which anchor answers for which object?
@@ -230,10 +227,10 @@ ax.scatter(*anchors[mine == -1].view(-1, 2, 2).mean(1).T, s=1, color="white")   
 pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("with the best anchor", True))}).astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Without the rule most vehicles would have no positive anchor; the network would be told that they are background,
-# and it would believe it. Two more things to point at. Positives are a tiny share: a network that always says "background"
-# is right more than 99 times in 100. Lecture 03 samples, lecture 04 mines hard negatives; both answer this imbalance. And
-# ignored anchors (dots) form a halo around each object, so the borderline never has to be learned.
+# (5 min) Without the rule the network would be told that most vehicles are background, and it would believe it. Two more
+# things. Positives are a tiny share: always saying "background" is right more than 99 times in 100. Lecture 03 samples,
+# lecture 04 mines hard negatives; both answer this imbalance. And ignored anchors (dots) form a halo around each object, so
+# the borderline never has to be learned.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Move over the feature map
@@ -247,9 +244,8 @@ row, col = divmod(int((mine.view(grid * grid, -1) == 1).sum(1).argmax()), grid) 
 widgets.anchors(image, example["boxes"], info=chips.info, sizes=sizes, row=row, col=col)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Live: click a slider, then use the arrow keys. Stride 4 to 16: watch the crosses thin out. Switch sizes off until
-# only 64 is left: the vehicles keep a cross each, forced, with an IoU below 0.1. Then lower the upper bar to 0.5, the
-# value of R-CNN's second stage. Without a kernel the picture shows the first state.
+# (5 min) Stride 4 to 16: watch the crosses thin out. Switch sizes off until only 64 is left: the vehicles keep a cross
+# each, forced, with an IoU below 0.1. Then lower the upper bar to 0.5, the value of R-CNN's second stage.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Box coding: what the network is asked to predict
@@ -354,10 +350,9 @@ check_same(nms_with_loop, nms_as_matrix, *crowd, 0.5)
 check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Draw the list on the board and strike out by hand. Then ask for the wrong matrix version: "drop every box that any
-# better box overlaps". Chain A-B-C: A strikes B, B would strike C, C does not touch A. Greedy keeps C, the wrong version
-# drops it. The rounds are as many as the longest such chain, a handful in practice. On a GPU a few large steps beat
-# thousands of small ones.
+# (6 min) Draw the list and strike out by hand. Then ask for the wrong matrix version: "drop every box that any better box
+# overlaps". Chain A-B-C: A strikes B, B would strike C, C does not touch A. Greedy keeps C, the wrong version drops it.
+# The rounds are as many as the longest such chain, a handful in practice.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One call for a whole batch
@@ -383,8 +378,8 @@ def in_one_call(found):
 check_same(class_by_class, in_one_call, heap)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) unflatten turns "all kept boxes of all images, one after the other" into one padded row an image. No loop over
-# images: that is what makes small chips fast in lecture 03.
+# (2 min) unflatten turns "all kept boxes of all images" into one padded row an image. No loop over images: that is what
+# makes small chips fast in lecture 03.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Walk through it
@@ -397,8 +392,8 @@ few = pretend(targets[crowded], copies=3)
 widgets.nms(chips.images[crowded], few["boxes"], few["scores"], few["labels"], info=chips.info, score=0.2, step=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box. At 0.7 doubles survive. At 0.2
-# houses vanish. There is no threshold that is right for a parking lot and for single farms; the next slide measures it.
+# (5 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box, at 0.7 doubles survive, at 0.2
+# houses vanish. No threshold is right for parking lots and single farms alike; the next slide measures it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · What NMS cannot do
@@ -419,9 +414,8 @@ def lost(threshold):
 pd.DataFrame({f"IoU {t}": lost(t) for t in (0.1, 0.2, 0.3, 0.4, 0.5)} | {"objects": labels.bincount()[1:]}, chips.classes)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) A low threshold tidies up and loses houses; a high one keeps doubles, which count as false. Real detections are a
-# little off, so real losses begin at higher thresholds than in this table. Masks overlap less than their boxes: lectures
-# 06 and 07 look at touching buildings again.
+# (2 min) A low threshold loses houses; a high one keeps doubles, which count as false. Real detections are a little off, so
+# real losses begin at higher thresholds. Masks overlap less than boxes: lectures 06 and 07 return to touching buildings.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What NMS can repair: borders between chips
@@ -464,9 +458,8 @@ plots.name_below(figure, plots.class_lines([1, 2], ["whole", "piece"]))
 print(f"{len(scene['boxes'])} objects")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Three panels, one story. Left: without overlap no window ever sees the whole object, and nothing can repair that.
-# Middle: everything is seen, much of it twice. Right: doubles gone, pieces left. Lecture 10 does this on a real scene and
-# compares the remedies.
+# (4 min) Left: without overlap no window sees the cut objects whole, and nothing can repair that. Middle: everything is
+# seen, much of it twice. Right: doubles gone, pieces left. Lecture 10 does this on a real scene.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.2.** Give NMS another measure of overlap: intersection over the **smaller** of the two areas. A piece inside
@@ -537,9 +530,9 @@ plt.gca().set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.05), 
 _ = plt.legend(loc="lower left")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Fill the table by hand with the class before you run it. Nobody chose a score threshold: going down the list is
-# trying all of them. One object is never found, so recall ends at 0.8 and no AP above 0.8 is possible. PASCAL VOC read the
-# curve at 11 levels, later exactly; COCO at 101. Papers differ by that alone, so always say which one you used.
+# (5 min) Fill the table by hand before you run it. Nobody chose a score threshold: going down the list is trying all of
+# them. One object is never found, so no AP above 0.8 is possible. PASCAL VOC read the curve at 11 levels, later exactly;
+# COCO at 101. Papers differ by that alone, so say which one you used.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The same for a whole data set: AP50 and AP
@@ -610,8 +603,8 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 # | NMS | best score first, strike out what overlaps; per class, and over the scene, not the window |
 # | AP | the area under precision over recall, from one sorted list |
 #
-# **Next:** lecture 03 puts a network between the anchors and the suppression. Faster R-CNN scores all anchors, passes on
-# the best few hundred, and looks at each a second time.
+# **Next:** lecture 03 puts a network between anchors and suppression: Faster R-CNN scores all anchors, passes on the best,
+# and looks at each a second time.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask each to name the part they would get wrong first in their own data. Usually it is anchor sizes.
+# (2 min) Ask which part they would get wrong first in their own data. Usually it is anchor sizes.

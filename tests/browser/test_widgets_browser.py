@@ -151,6 +151,7 @@ def test_anchor_sliders_move_cell_picture_and_words(ran):
     press(cell, "column", "ArrowRight", 3, f"Cell ({row + 1}, {col + 3})")
     cell.get_by_role("button", name="size 64", exact=True).click()
     wait_for_words(cell, "of 9 anchors")
+    press(cell, "stride", "ArrowRight", 1, "of 16 × 16, stride 8 px")
 
 
 def test_nms_sliders_walk_and_thin_out(ran):
