@@ -61,6 +61,16 @@ def test_learns_a_chip_by_heart(model):
         assert (best - expected).abs().max() < 3
 
 
+def test_half_precision_leaves_boxes_whole(model):
+    images, targets = scene()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(images, targets)
+        sum(losses.values()).backward()
+        found = model.eval()(images)
+    assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses.values())
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+
+
 def test_batch_without_any_object(model):
     images, _ = scene()
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2

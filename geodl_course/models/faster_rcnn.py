@@ -75,7 +75,8 @@ def resize_boxes(boxes, old, new):
 def feature_maps(backbone, images, training):
     """What backbone makes of images (B, 3, H, W) → dict of maps (B, C, H, W), finest first."""
     maps = backbone(images) if training else folded(backbone, images)
-    return maps if isinstance(maps, dict) else {"0": maps}  # a backbone with one level may return it bare
+    maps = maps if isinstance(maps, dict) else {"0": maps}  # a backbone with one level may return it bare
+    return {name: level.to(images.dtype) for name, level in maps.items()}  # half precision is too coarse for boxes
 
 
 # --- stage 1: where could something be? -----------------------------------------------------------------------------
@@ -297,7 +298,7 @@ def detect(logits, deltas, rois, valid, size, weights, score, threshold, keep, s
     score: the lowest score to report; threshold: IoU above which the better of two boxes of a class wins; keep: at
     most so many an image; smallest: shortest side in pixels.
     """
-    scores = logits.softmax(dim=-1)[..., 1:]  # background is no detection: (B, R, K)
+    scores = logits.softmax(dim=-1, dtype=rois.dtype)[..., 1:]  # background is no detection: (B, R, K)
     boxes = decode_boxes(deltas[..., 1:, :], rois[:, :, None], weights)  # (B, R, K, 4)
     boxes = clip_boxes(boxes, size)
     labels = torch.arange(1, logits.shape[-1], device=logits.device).expand_as(scores)

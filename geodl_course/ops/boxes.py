@@ -22,7 +22,7 @@ def box_iou(a, b):
     boxes are empty the IoU is 0 and not 0/0: padding then matches nothing. Built in lecture 02.
     """
     ax0, ay0, ax1, ay1 = a[..., :, None, :].unbind(-1)  # each (..., N, 1)
-    bx0, by0, bx1, by1 = b[..., None, :, :].unbind(-1)  # each (..., 1, M)
+    bx0, by0, bx1, by1 = (side.contiguous() for side in b[..., None, :, :].unbind(-1))  # each (..., 1, M)
     width = torch.minimum(ax1, bx1) - torch.maximum(ax0, bx0)  # (..., N, M)
     height = torch.minimum(ay1, by1) - torch.maximum(ay0, by0)
     shared = width.clamp(min=0) * height.clamp(min=0)  # boxes apart have a negative side, not a negative area
