@@ -226,6 +226,17 @@ def test_npz_holds_the_same_chips(chip_folder, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_taking_chips_takes_their_objects_along(chip_folder):
+    dataset = ChipDataset(chip_folder, "train", masks=True)
+    chosen = [10, 3, 5, 0]  # objects, none, objects, objects
+    few = dataset.take(chosen)
+    assert few.stems == [dataset.stems[i] for i in chosen]
+    assert [len(few[i][1]["labels"]) for i in range(4)] == [1, 0, 1, 1]
+    for i, j in enumerate(chosen):
+        assert torch.equal(few[i][0], dataset[j][0])
+        assert all(torch.equal(few[i][1][k], dataset[j][1][k]) for k in few[i][1])
+
+
 def test_npz_holds_several_splits(scene, objects, tmp_path):
     from geodl_course.datasets.chipping import chip_scene
 
