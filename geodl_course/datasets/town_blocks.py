@@ -70,8 +70,8 @@ def suburb(plan, frame, block):
                     spot = middle + rng.uniform(-3, 3), rng.uniform(rear, depth - 4)
                     ground(plan, side, *spot, 4.4, 4.4, (0.12, 0.22, 0.45), round=True)
                     ground(plan, side, *spot, 3.4, 3.4, (0.10, 0.10, 0.11), round=True)
-            grove(plan, side, place, place + lot, back + deep + 2, depth, 0.8, 0.1, 0.9)
-            if rng.random() < 0.55:
+            grove(plan, side, place, place + lot, back + deep + 2, depth, 0.5, 0.1, 0.8)
+            if rng.random() < 0.4:
                 tree(plan, side, place + rng.uniform(0, 4), rng.uniform(1, back + 2), 0.2, 0.8)
             if rng.random() < 0.5:
                 thing(
@@ -109,11 +109,11 @@ def shops(plan, frame, block):
     ground(
         plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, jitter(rng, ASPHALT, 0.1), noise=(0.03, 0.05, 0.05)
     )
-    deep = min(rng.uniform(0.3, 0.42) * (v1 - v0), 18)
-    parts = max(1, int((u1 - u0) / rng.uniform(26, 44)))
+    deep = min(rng.uniform(0.3, 0.42) * (v1 - v0), 15)
+    parts = max(1, int((u1 - u0) / rng.uniform(22, 34)))
     each = (u1 - u0 - 8) / parts
     for index in range(parts):
-        wide = min(each - 5, rng.uniform(15, 30))
+        wide = min(each - 5, rng.uniform(13, 22))
         skin = roof(rng, "flat", pick(rng, ("membrane", "membrane", "metal")), rng.uniform(5, 10))
         volumes = [part(frame, u0 + 4 + each * (index + 0.5), v1 - 4 - deep / 2, wide, deep, **skin)]
         if rng.random() < 0.5:
@@ -130,13 +130,13 @@ def flats(plan, frame, block):
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, plan.green, noise=(0.07, 0.08, 0.06))
     for side, length, depth in sides(frame, block):
         place = 6.0
-        deep = rng.uniform(11, 14)
+        deep = rng.uniform(9.5, 12)
         kind = pick(rng, ("flat", "hip", "gable"))
         skin = roof(
             rng, kind, "membrane" if kind == "flat" else pick(rng, ("tile", "shingle")), rng.uniform(8, 13), pitch=0.4
         )
         while place + 22 < length:
-            wide = min(rng.uniform(16, 26), length - place - 5)
+            wide = min(rng.uniform(13, 20), length - place - 5)
             building(plan, [part(side, place + wide / 2, 5 + deep / 2, wide, deep, **skin)])
             grove(plan, side, place, place + wide, 1, 4, 0.8, 0.1, 0.6)
             place += wide + rng.uniform(5, 9)
@@ -152,9 +152,9 @@ def industry(plan, frame, block):
     u0, u1, v0, v1 = block
     floor = jitter(rng, pick(rng, (CONCRETE, GRAVEL, ASPHALT)), 0.1)
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, floor, noise=(0.04, 0.08, 0.07))
-    place, deep = u0 + 5, min(rng.uniform(0.36, 0.5) * (v1 - v0), 24)
+    place, deep = u0 + 5, min(rng.uniform(0.36, 0.5) * (v1 - v0), 19)
     while place + 15 < u1:
-        wide = min(rng.uniform(10.5, 16), u1 - place - 4)
+        wide = min(rng.uniform(10, 14), u1 - place - 4)
         kind = pick(rng, ("gable", "gable", "flat"))
         skin = roof(
             rng, kind, "metal" if kind == "gable" else "membrane", rng.uniform(6, 10), pitch=rng.uniform(0.12, 0.3)
@@ -189,7 +189,7 @@ def tank_farm(plan, frame, block):
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0 - 8, v1 - v0 - 8, floor, noise=(0.05, 0.08, 0.08))
     v = v0 + 6.0
     while v + 10 < v1 - 4:
-        radius = rng.uniform(2.8, 6.5)
+        radius = rng.uniform(3.2, 6.5)
         if v + 2 * radius > v1 - 6:
             radius = (v1 - 6 - v) / 2
         style, u = tank_style(rng), u0 + 7 + radius
@@ -223,7 +223,7 @@ def farm(plan, frame, block):
     for index in range(2):
         skin = roof(rng, "gable", pick(rng, ("metal", "metal", "tile")), 5.0, pitch=0.35)
         building(
-            plan, [part(frame, u - 20 + 22 * index, v + 3, rng.uniform(16, 24), rng.uniform(9, 13), np.pi / 2, **skin)]
+            plan, [part(frame, u - 20 + 22 * index, v + 3, rng.uniform(14, 19), rng.uniform(8.5, 11), np.pi / 2, **skin)]
         )
     house(plan, frame, u - 26 + rng.uniform(-1, 1), v - 17, 12, 8)
     style, radius = tank_style(rng), rng.uniform(2.4, 4.2)

@@ -16,12 +16,19 @@ ROOFS = {
     "membrane": [(0.72, 0.72, 0.70), (0.55, 0.55, 0.54), (0.40, 0.39, 0.38), (0.64, 0.60, 0.53), (0.48, 0.46, 0.45)],
 }
 CARS = np.array(
-    [(0.86, 0.86, 0.86), (0.66, 0.67, 0.68), (0.42, 0.43, 0.45), (0.11, 0.11, 0.12), (0.15, 0.20, 0.36),
+    [(0.86, 0.86, 0.86), (0.66, 0.67, 0.68), (0.42, 0.43, 0.45), (0.13, 0.13, 0.14), (0.15, 0.20, 0.36),
      (0.48, 0.12, 0.11), (0.45, 0.40, 0.33), (0.16, 0.25, 0.19), (0.68, 0.56, 0.20)]
 )  # fmt: skip
 CAR_SHARE = np.array([0.25, 0.19, 0.16, 0.15, 0.09, 0.08, 0.05, 0.02, 0.01])
-TANKS = [(0.84, 0.84, 0.82), (0.70, 0.70, 0.68), (0.62, 0.58, 0.50), (0.50, 0.36, 0.28), (0.56, 0.62, 0.58)]
-ASPHALT, CONCRETE, PAINT = (0.36, 0.36, 0.37), (0.60, 0.58, 0.54), (0.84, 0.84, 0.80)
+TANKS = [
+    (0.86, 0.86, 0.84),
+    (0.86, 0.86, 0.84),
+    (0.74, 0.74, 0.72),
+    (0.68, 0.65, 0.58),
+    (0.52, 0.38, 0.30),
+    (0.60, 0.66, 0.62),
+]
+ASPHALT, CONCRETE, PAINT = (0.37, 0.37, 0.38), (0.60, 0.58, 0.54), (0.84, 0.84, 0.80)
 SOIL, GRAVEL = (0.52, 0.44, 0.35), (0.55, 0.52, 0.47)
 
 
@@ -103,7 +110,7 @@ def roof(rng, kind, cover, eave, colour=None, pitch=None):
     return dict(
         roof=kind, cover=cover, eave=eave, colour=jitter(rng, pick(rng, ROOFS[cover]) if colour is None else colour),
         pitch=pitch if pitch is not None else rng.uniform(0.35, 0.75), parapet=rng.random() < 0.7,
-        seam=rng.uniform(1.6, 6.0), rust=rng.uniform(0, 1) ** 3 * 2, ridge=rng.uniform(-0.1, 0.2),
+        seam=rng.uniform(1.6, 6.0), rust=rng.uniform(0, 1) ** 3 * 1.2, ridge=rng.uniform(-0.1, 0.2),
         rim=rng.uniform(0.45, 0.8),
     )  # fmt: skip
 
@@ -190,7 +197,7 @@ def tank(plan, frame, u, v, radius, height, style):
 
 def tank_style(rng):
     kind = pick(rng, ("cone", "cone", "dome", "flat", "float"))
-    return dict(roof=kind, colour=pick(rng, TANKS), rib=rng.uniform(0, 0.05), dirt=rng.uniform(0, 0.7) ** 2)
+    return dict(roof=kind, colour=pick(rng, TANKS), rib=rng.uniform(0, 0.05), dirt=rng.uniform(0, 0.6) ** 2)
 
 
 def vehicle(plan, frame, u, v, turn=0.0, kind=None):
@@ -198,8 +205,8 @@ def vehicle(plan, frame, u, v, turn=0.0, kind=None):
     rng = plan.rng
     kind = kind or pick(rng, ("car",) * 12 + ("pickup",) * 2 + ("van",) * 2 + ("truck",))
     length, width, height = {
-        "car": (rng.uniform(4.2, 5.0), rng.uniform(2.02, 2.14), 1.5),
-        "pickup": (rng.uniform(5.2, 5.8), rng.uniform(2.08, 2.2), 1.8),
+        "car": (rng.uniform(4.2, 5.0), rng.uniform(2.06, 2.18), 1.5),
+        "pickup": (rng.uniform(5.2, 5.8), rng.uniform(2.1, 2.22), 1.8),
         "van": (rng.uniform(5.2, 6.4), rng.uniform(2.1, 2.25), 2.4),
         "truck": (rng.uniform(7, 15), rng.uniform(2.5, 2.6), 3.7),
         "bus": (rng.uniform(11, 13), 2.6, 3.2),
@@ -227,7 +234,7 @@ def parking(plan, frame, u0, u1, v0, v1, full, trucks=False):
     ground(plan, frame, (u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0, worn, noise=(0.03, 0.05, 0.04))
     count = int((u1 - u0 - 3) / pitch)
     start, v, side = (u0 + u1 - count * pitch) / 2, v0 + 0.6, 0
-    while count > 1 and v + stall + (aisle if side % 2 == 0 else 0) < v1:
+    while count > 1 and v + stall + (aisle / 2 if side % 2 == 0 else 0) < v1:
         line = part(frame, (u0 + u1) / 2, v + stall / 2, count * pitch, stall, colour=PAINT, pitch=pitch, stroke=0.14)
         plan.lines.append(dict(line, only=plan.district, opacity=rng.uniform(0.3, 1)))
         crowd = full * rng.uniform(0.6, 1.4)

@@ -34,10 +34,10 @@ from geodl_course.datasets.town_parts import (
 )
 
 USES = {
-    "suburb": ((suburb, 0.78), (park, 0.05), (shops, 0.09), (works, 0.03), (rows, 0.05)),
-    "centre": ((rows, 0.3), (flats, 0.34), (shops, 0.28), (park, 0.05), (works, 0.03)),
-    "industry": ((industry, 0.44), (tank_farm, 0.4), (shops, 0.1), (works, 0.03), (field_block, 0.03)),
-    "country": ((field_block, 0.16), (farm, 0.46), (park, 0.08), (tank_farm, 0.14), (suburb, 0.16)),
+    "suburb": ((suburb, 0.82), (park, 0.04), (shops, 0.08), (works, 0.02), (rows, 0.04)),
+    "centre": ((rows, 0.22), (flats, 0.28), (suburb, 0.26), (shops, 0.2), (park, 0.02), (works, 0.02)),
+    "industry": ((industry, 0.44), (tank_farm, 0.44), (shops, 0.06), (works, 0.03), (field_block, 0.03)),
+    "country": ((field_block, 0.16), (farm, 0.44), (park, 0.06), (tank_farm, 0.18), (suburb, 0.16)),
 }
 SPACING = {
     "suburb": (80, 140, 50, 64),
@@ -189,7 +189,7 @@ def clear(plan):
     trunks = shapely.points([one[:2] for one in trees])
     roofs = [shape for kind, shape, _, _ in plan.objects if kind != "vehicle"]
     middles = [shape.centroid for kind, shape, _, _ in plan.objects if kind == "vehicle"]
-    reach = np.array([0.8 * crown_radius(one[2]) + 0.6 for one in trees])
+    reach = np.array([crown_radius(one[2]) + 0.8 for one in trees])
     felled = np.union1d(
         shapely.STRtree(roofs).query(trunks, predicate="dwithin", distance=0.7)[0],
         shapely.STRtree(middles).query(trunks, predicate="dwithin", distance=reach)[0],

@@ -32,9 +32,9 @@ def sun_and_look(rng):
     azimuth, elevation = np.radians(rng.uniform(120, 240)), np.radians(rng.uniform(36, 58))
     sun = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
     look = dict(
-        shadow=rng.uniform(0.82, 1.0), gain=rng.uniform(0.98, 1.12) * (1 + 0.03 * rng.standard_normal(3)),
+        shadow=rng.uniform(0.78, 0.95), gain=rng.uniform(0.98, 1.12) * (1 + 0.03 * rng.standard_normal(3)),
         lift=np.array([0.01, 0.015, 0.025]) * rng.uniform(0, 2), gamma=rng.uniform(0.72, 0.85),
-        blur=rng.uniform(0.5, 0.75), noise=rng.uniform(1.5, 4.0),
+        blur=rng.uniform(0.45, 0.65), noise=rng.uniform(1.2, 3.0),
     )  # fmt: skip
     return sun, look
 
@@ -50,10 +50,10 @@ def make_scene(seed, size=2048, resolution=RESOLUTION):
     place = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(resolution)
     far = np.stack([np.square(place - np.float32(x)) + np.square(place - np.float32(y))[:, None] for x, y in seeds])
     district = far.argmin(0)
-    for part in sorted(plan.ground, key=lambda part: part.get("layer", 0)):
-        render.paint_surface(canvas, part, district)
-    for part in plan.lines:
-        render.paint_lines(canvas, part, district)
+    flat = [(part.get("layer", 0), render.paint_surface, part) for part in plan.ground]
+    flat += [(part.get("layer", 3), render.paint_lines, part) for part in plan.lines]
+    for _, paint, part in sorted(flat, key=lambda one: one[0]):
+        paint(canvas, part, district)
     paint = dict(tank=render.paint_tank, vehicle=render.paint_vehicle, building=render.paint_roof)
     for part in plan.boxes:
         render.paint_box(canvas, part)
@@ -89,8 +89,8 @@ def write_scene(folder, seed, name="scene", size=2048, resolution=RESOLUTION):
     with rasterio.open(image, "w", **profile) as raster:
         raster.write(scene.image)
         raster.descriptions = ("red", "green", "blue")
-    kinds, shapes = zip(*scene.objects, strict=True)
-    shapes = [transform(shape, lambda xy: xy * (resolution, -resolution) + (x, y)) for shape in shapes]
+    kinds = [kind for kind, _ in scene.objects]
+    shapes = [transform(shape, lambda xy: xy * (resolution, -resolution) + (x, y)) for _, shape in scene.objects]
     table = geopandas.GeoDataFrame(dict(id=range(1, len(kinds) + 1), type=kinds), geometry=shapes, crs=CRS)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})  # same seed, same bytes
     table.to_file(objects, driver="GPKG", layer="objects", engine="pyogrio")

@@ -36,6 +36,6 @@ def reference_faster_rcnn(
         rpn_pre_nms_top_n_test=300,
         rpn_post_nms_top_n_test=150,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
+        box_batch_size_per_image=32,
         box_detections_per_img=100,
     )
