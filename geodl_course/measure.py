@@ -29,7 +29,7 @@ def cost(run, repeat=5):
     return counter.get_total_flops() / 2e6, median(times)
 
 
-def traits(image, target, small=8, dark=0.6, near=2):
+def traits(image, target, small=8, dark=0.75, near=2):
     """What makes the M objects of a chip hard → dict of bool tensors (M,), the last one all True.
 
     image (C, H, W) of any dtype; target: a dict with boxes (M, 4) in pixels, labels (M,). small and near in pixels:
@@ -69,7 +69,11 @@ def missed_by_trait(images, targets, outcomes):
 def stored(name):
     """The figures of each stored run of the benchmark called name, from docs/results → list of dicts, one a run.
 
-    Empty where nothing was measured yet. Lectures draw these files and train nothing for them.
+    Where nothing was measured yet a line says so, and the list is empty. Lectures draw these files, they train nothing
+    for them.
     """
     path = Path(__file__).parents[1] / "docs" / "results" / f"{name}.json"
-    return [run["figures"] for run in json.loads(path.read_text("utf-8"))["runs"]] if path.exists() else []
+    if not path.exists():
+        print(f"docs/results/{name}.json is not there yet: nothing to show.")
+        return []
+    return [run["figures"] for run in json.loads(path.read_text("utf-8"))["runs"]]
