@@ -1,0 +1,654 @@
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 01 · Geospatial chips
+#
+# **From one large raster and a layer of objects to something that a detector can learn from.**
+#
+# When you are through, you can
+#
+# - say what a detector must be told that a scene classifier need not;
+# - cut a raster and a vector layer into chips whose masks, boxes and coordinates survive;
+# - split by place, and show what a random split hides;
+# - find what is broken in a chip folder;
+# - choose a chip size knowing what it costs.
+#
+# **You need** Python and NumPy in daily use; a convolutional network, GeoTIFF and vector layers met once.
+#
+# **Time:** 60 minutes with the exercises. Nothing is trained; all cells together run in well under a minute.
+#
+# **Data:** *towns*, generated scenes that look like orthophotos. Their labels are exact, because the program that drew
+# the buildings also wrote down where they stand. The first run makes them in about half a minute.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Ask who has ever labelled imagery, and how long one object took. Most of the work of a detection project is
+# in today's lecture, and most of its failures: a wrong CRS, a leaking split or a JPEG mask spoils every model that
+# follows, and no loss curve tells you.
+
+# %% slideshow={"slide_type": "skip"}
+import io, json, math, shutil, tempfile
+from pathlib import Path
+
+import geopandas
+import matplotlib.pyplot as plt
+import numpy as np
+import rasterio
+import shapely
+import torch
+from affine import Affine
+from PIL import Image
+from rasterio.features import rasterize
+from scipy import ndimage, spatial
+
+from geodl_course import datasets, diagrams, plots
+from geodl_course.chips import ChipDataset, ChipError, collate, read_chip, read_info, validate
+from geodl_course.datasets.chipping import chip_scene, drop_touching
+from geodl_course.datasets.formats import Annotation, read_coco, read_voc, write_coco, write_voc
+from geodl_course.teaching import check, check_same, require
+
+require("0.1.0")
+plots.course_style()
+
+# %% slideshow={"slide_type": "skip"}
+towns = datasets.find("towns") or datasets.make("towns")
+scratch = Path(tempfile.mkdtemp())                         # all that this lecture writes goes here
+info = read_info(towns)
+train = ChipDataset(towns, "train")                        # all training chips, decoded
+counts = np.array([len(train[i][1]["labels"]) for i in range(len(train))])
+print(len(train), "training chips,", info.classes, info.bands, f"{info.resolution} m a pixel")
+
+# %% slideshow={"slide_type": "skip"}
+def side_by_side(pictures, size=2.3):
+    """Show {title: picture} in a row."""
+    figure, axes = plt.subplots(1, len(pictures), figsize=(size * len(pictures), size + 0.3))
+    for ax, (title, picture) in zip(axes, pictures.items()):
+        ax.imshow(picture)
+        ax.set_title(title, fontsize=10)
+        ax.axis("off")
+    return axes
+
+def colour_ids(ids):
+    """A raster of ids (H, W) as a picture (H, W, 3): each id a colour of its own, background pale."""
+    palette = np.random.default_rng(3).uniform(0.2, 0.9, (int(ids.max()) + 1, 3))
+    palette[0] = 0.93
+    return palette[ids]
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 1 · What must a detector be told?
+#
+# | task | it answers | the label that you must make |
+# |---|---|---|
+# | scene classification | what is in this picture? | one class a picture |
+# | semantic segmentation | which class is this pixel? | one class a pixel |
+# | **object detection** | which things, and where? | a class and a **box** for each thing |
+# | **instance segmentation** | which pixels belong to which thing? | a class and a **mask** for each thing |
+#
+# Trained, a detector returns a class, a box and a probability for each thing that it believes to see. Which pixels in
+# the box are the thing, it does not say. Semantic segmentation knows the pixels and cannot count: houses that share a
+# wall are one blob.
+
+# %% tags=["nbval-check-output"]
+most = max(range(256), key=lambda i: (train[i][1]["labels"] == 1).sum())       # of the first scene, the most buildings
+chip = read_chip(towns, "train", train.stems[most])
+buildings = chip.instances["building"]                     # (128, 128): 0 = background, 1, 2, 3 ... = instances
+rgb = plots.to_rgb(chip.image)                             # (128, 128, 3)
+axes = side_by_side({"scene: “built-up”": rgb, "semantic: blobs": colour_ids(1 * (buildings > 0)),
+                     "detection: boxes": rgb, "instances: ids": colour_ids(buildings)})
+plots.draw_boxes(axes[2], chip.boxes[chip.labels == 1], plots.GROUND_TRUTH)
+print("blobs:", ndimage.label(buildings > 0)[1], " instances:", buildings.max())
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Let the room count the buildings in the second panel, then in the fourth. Ask what each label costs: a scene
+# class takes a second, a box some ten, a careful outline a minute. Boxes are enough to count ships; the area of roofs
+# needs masks. Lectures 03-05 learn from boxes, 06-07 from masks.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 2 · A raster is an array and six numbers
+#
+# The array knows rows and columns. The **transform** says where they lie in the **coordinate reference system** (CRS):
+#
+# `x = c + a · col + b · row` and `y = f + d · col + e · row`
+#
+# For a north-up raster `b = d = 0`; `a` is the width of a pixel, and `e` is negative: rows count down, northings up.
+# `(c, f)` is the outer **corner** of the first pixel, whose centre is the point `(0.5, 0.5)`. `int` turns a point into
+# the pixel that holds it. Mind the order: the map says x first, the array says row first.
+
+# %% tags=["nbval-check-output"]
+scene_path = towns.parent / f"{towns.name}_scenes" / "scene_0.tif"
+with rasterio.open(scene_path) as scene:
+    picture, transform, crs, bounds = scene.read(), scene.transform, scene.crs, scene.bounds
+print(picture.shape, picture.dtype, crs, "(UTM zone 17 north)")
+print("a, b, c, d, e, f =", tuple(transform)[:6])
+
+# %% tags=["nbval-check-output"]
+def pixel_to_map(transform, col, row):
+    """Map coordinates (x, y) of the point (col, row)."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return c + a * col + b * row, f + d * col + e * row
+
+def map_to_pixel(transform, x, y):
+    """The point (col, row) of the map coordinates (x, y), for a raster that is not rotated."""
+    a, _, c, _, e, f = tuple(transform)[:6]
+    return (x - c) / a, (y - f) / e
+
+x, y = pixel_to_map(transform, 700.5, 300.25)
+col, row = map_to_pixel(transform, x, y)
+print(f"map {x:.2f}, {y:.2f}   point {col:.2f}, {row:.2f}   array index picture[:, {int(row)}, {int(col)}]")
+check_same(pixel_to_map, lambda transform, col, row: transform * (col, row), transform, np.arange(50), np.arange(50))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Many shifted labels come from one swap: x and y against row and column. The other classic is the half pixel:
+# GeoTIFF gives the corner of the first pixel, a world file its centre. Ask: at 0.4 m, how far off is a vehicle after
+# that mistake? (0.2 m, a tenth of its width.)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 3 · The scene and its objects
+#
+# One file holds the picture, another the objects: polygons in map coordinates with a class in the field `type`.
+
+# %%
+objects = geopandas.read_file(scene_path.with_suffix(".gpkg"))
+print(objects["type"].value_counts().to_dict(), "in", objects.crs.to_string())
+objects.head(3)
+
+# %%
+def show_place(ax, col, row, size, title):
+    """Show a square of the scene with the outlines of its objects, drawn in map coordinates."""
+    (left, top), (right, bottom) = transform * (col, row), transform * (col + size, row + size)
+    step = max(1, size // 256)                             # a screen shows no more
+    ax.imshow(plots.to_rgb(picture[:, row:row + size:step, col:col + size:step]), extent=(left, right, bottom, top))
+    for label, (name, part) in enumerate(objects.groupby("type"), start=1):
+        if step == 1:
+            colour, style = plots.class_look(label)
+            part.boundary.plot(ax=ax, color=colour, linestyle=style, linewidth=1.3, label=name)
+    ax.set(xlim=(left, right), ylim=(bottom, top), title=title, xlabel="easting (m)", ylabel="northing (m)")
+    ax.set(xticks=np.linspace(left, right, 3).round(), yticks=np.linspace(bottom, top, 3).round())
+    ax.ticklabel_format(useOffset=False, style="plain")
+    ax.grid(False)
+
+axes = plt.subplots(1, 2, figsize=(6.6, 2.8))[1]
+show_place(axes[0], 0, 0, 2048, "the scene, 819 m wide")
+show_place(axes[1], 560, 1500, 256, "102 m of it, with its objects")
+_ = axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) Ask what will be hard. (Roofs under trees, cars of 5 by 12 pixels in shadow, row houses, round things that are
+# no tanks.) Nothing here is a photograph; section 11 is.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 4 · Why chips?
+#
+# A training step keeps the feature maps of all layers until the backward pass. For our scene, a first layer of 32
+# channels at half resolution alone takes 32 · 1024 · 1024 · 4 bytes = 134 MB, and real scenes are a hundred times larger.
+# So we cut **chips** of one size; then a batch is one array `(B, C, H, W)`, and it mixes places.
+#
+# The windows are a regular grid. The last row and column are **shifted inward**: every chip is full and no pixel is
+# missed. Neighbours may share an **overlap**, so that what one border cuts is whole in the next chip.
+
+# %% mirror="windows:_starts, windows:windows" tags=["nbval-check-output"]
+print(windows(300, 300, 128))
+print(len(windows(2048, 2048, 128)), "chips of the scene,", len(windows(2048, 2048, 128, overlap=32)), "with overlap")
+
+# %%
+axes = plt.subplots(1, 2, figsize=(3.6, 2))[1]
+for ax, overlap in zip(axes, (0, 32)):
+    plots.show_image(picture[:, 1500:1800, 560:860], ax=ax, title=f"300 px, overlap {overlap}")
+    for number, (row, col) in enumerate(windows(300, 300, 128, overlap)):
+        plots.draw_boxes(ax, [(col, row, col + 128, row + 128)], *plots.class_look(number % 4 + 1), width=1.8)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) On the left the last column overlaps by 84 pixels although we asked for none: 300 is no multiple of 128. An
+# object in the shared strip counts twice. In training that is harmless, on a map it is not; lecture 10 merges what
+# overlapping chips find.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 5 · From raster and vectors to chips
+#
+# 1. **One CRS.** Objects often come in degrees. Numbers never complain; they just lie somewhere else.
+# 2. **To pixels.** The inverse transform does to all corners at once what `map_to_pixel` did to one point.
+# 3. **Rasterise** each window: a pixel belongs to an object when its centre lies inside. Each object gets its own id.
+
+# %%
+_ = diagrams.draw_flow(
+    {"raster": (0, 0, "data", "raster\n(3, 2048, 2048)"), "objects": (0, 1, "data", "objects\npolygons, class"),
+     "cut": (1.2, 0, "fixed", "cut\nwindows"), "crs": (1.2, 1, "fixed", "to pixels\nCRS, transform"),
+     "burn": (2.4, 1, "fixed", "rasterise\none id each"), "images": (3.6, 0, "data", "images/\n(3, 128, 128)"),
+     "labels": (3.6, 1, "data", "labels/CLASS/\n(128, 128) ids"), "boxes": (4.8, 1, "data", "boxes\n(M, 4)")},
+    ["raster cut images", "objects crs burn labels boxes", "cut burn"], legend=False)
+
+# %% tags=["nbval-check-output"]
+delivered = objects.to_crs("EPSG:4326")                    # what a client might send: longitude and latitude
+frame = shapely.box(*bounds)
+print("on the raster as delivered:", delivered.intersects(frame).sum(), "of", len(delivered))
+print("after to_crs(raster.crs):  ", delivered.to_crs(crs).intersects(frame).sum())
+
+# %%
+polygons = delivered.to_crs(crs).affine_transform((~transform).to_shapely())       # x = column, y = row
+polygons = polygons.set_crs(None, allow_override=True)                             # pixels lie in no CRS
+
+def instances_in(row, col, size, polygons):
+    """Instance raster (size, size) of the polygons in one window: 0 = background, then 1, 2, 3 ..."""
+    near = polygons[polygons.intersects(shapely.box(col, row, col + size, row + size))]
+    shapes = [(polygon, number) for number, polygon in enumerate(near, start=1)]
+    return rasterize(shapes, out_shape=(size, size), transform=Affine.translation(col, row), dtype="uint16")
+
+col, row = (round(value) for value in map_to_pixel(transform, chip.transform.c, chip.transform.f))   # the chip above
+ids = instances_in(row, col, 128, polygons[objects["type"] == "building"])
+_ = side_by_side({f"ours: {ids.max()} ids": colour_ids(ids), f"the package: {buildings.max()} ids": colour_ids(buildings)})
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Walk along the arrows. Zero objects on the raster is a failure that we like: it is loud. The quiet one is two
+# datums that differ by a few metres: everything lands, slightly beside. Ask why the package has fewer ids than we: find
+# the slivers at the border. The next slide is about them.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### Objects that the border cuts
+#
+# A rule is needed, and the data set must state it. The package's:
+#
+# 1. the part inside is an instance of its own if **at least 30 %** of the object's area is inside and the part is at
+#    least 2 pixels wide and high;
+# 2. smaller rests become background;
+# 3. a chip **without objects** stays: it teaches what is *not* a building.
+
+# %%
+near = polygons[polygons.intersects(shapely.box(col, row, col + 128, row + 128))]
+share = near.intersection(shapely.box(col, row, col + 128, row + 128)).area / near.area   # what this chip can see
+ax = plots.show_image(picture[:, row - 20:row + 148, col - 20:col + 148], ax=plt.subplots(figsize=(3, 3.3))[1])
+near = near.translate(20 - col, 20 - row)
+near[share >= 0.3].boundary.plot(ax=ax, color=plots.TRUE_POSITIVE, linewidth=2)
+near[share < 0.3].boundary.plot(ax=ax, color=plots.FALSE_POSITIVE, linestyle=":", linewidth=2.5)
+plots.draw_boxes(ax, [(20, 20, 148, 148)], "white", width=2)
+cut = (share > 0.03) & (share < 0.99)
+for place, part in zip(near[cut].centroid, share[cut]):
+    ax.annotate(f"{part:.0%}", (place.x, place.y), color="white", ha="center", va="center", fontsize=8, weight="bold")
+_ = ax.set(title="white: the chip\ndotted: under 30 % inside", xlabel="", ylabel="")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) There is no right rule, only a stated one. Keep slivers, and the detector is punished for not knowing a roof by
+# two rows of tiles. Drop too much, and it is punished for finding half a house. Ask what overlap would make the
+# question vanish: the size of the largest object.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### All at once, and what lies on the disk
+#
+# The same steps for your own raster, in a terminal:
+#
+# `python data_scripts/chip.py scene.tif objects.gpkg --class-field type --size 128 --overlap 0 --split spatial OUT`
+#
+# One image, one folder a class, one raster of ids for each class that occurs: ArcGIS Pro exports just this layout as
+# **RCNN Masks**. `dataset.json` holds classes, bands, CRS, licence and how the chips were made. Each chip keeps its own
+# transform and falls onto its place in a GIS.
+
+# %% tags=["nbval-check-output"]
+mine = chip_scene(scene_path, scene_path.with_suffix(".gpkg"), scratch / "mine", class_field="type", size=128,
+                  split="spatial", val=0.2, test=0.2, progress=False)
+for split, number in read_info(mine).counts.items():
+    print(f"{split:5}", number)
+
+
+def tree(folder, indent="", most=2):
+    """Print a folder, at most `most` files a level."""
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        print(f"{indent}{path.name}/")
+        tree(path, indent + "    ")
+    files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if files:
+        print(indent + "  ".join(files[:most]), f" ... {len(files)} files" if len(files) > most else "")
+
+tree(mine)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Ask how many tanks a chip has without a file in labels/tank. (None. A missing file is an answer, not an error.)
+# Ids restart in each chip: id 5 here and id 5 next door are different things. Compare the counts: a block may lack a
+# rare class.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 6 · Boxes follow from masks
+#
+# Never draw both by hand: they would drift apart. A box `(x0, y0, x1, y1)` is **half-open**: it names the lines between
+# pixels, and `x1` is the first column outside. So the width is `x1 - x0`, the array slice is `[y0:y1, x0:x1]`, and
+# neighbours share an edge without sharing a pixel. (Older code adds 1 to each width; do not mix.) First a loop; then the
+# package's version, which passes over the raster once, however many instances it holds; and the proof.
+
+# %%
+def boxes_with_a_loop(ids):
+    """Ids (M,) and half-open boxes (M, 4) of an instance raster (H, W)."""
+    numbers = [number for number in np.unique(ids) if number > 0]
+    boxes = np.zeros((len(numbers), 4), np.float32)
+    for i, number in enumerate(numbers):
+        rows, cols = np.nonzero(ids == number)             # looks at the whole raster once for each instance
+        boxes[i] = cols.min(), rows.min(), cols.max() + 1, rows.max() + 1
+    return np.array(numbers), boxes
+
+tiny = np.zeros((6, 9), int)
+tiny[1:4, 2:7] = 1
+_, [box] = boxes_with_a_loop(tiny)
+ax = plt.subplots(figsize=(3.6, 2.4))[1]
+ax.imshow(colour_ids(tiny), extent=(0, 9, 6, 0))
+plots.draw_boxes(ax, [box], plots.MISSED, width=2.5)
+_ = ax.set(xticks=range(10), yticks=range(7), title=f"box {box.astype(int).tolist()}: 5 × 3 pixels")
+
+# %% mirror="chips:boxes_from_instances" tags=["nbval-check-output"]
+check_same(boxes_with_a_loop, boxes_from_instances, ids)
+check_same(boxes_with_a_loop, boxes_from_instances, np.random.default_rng(0).integers(0, 60, (128, 128)))
+
+# %% [markdown]
+# **From instances to a semantic map is one line.** The way back does not exist, as section 1 showed.
+
+# %%
+semantic = np.max([k * (chip.instances[name] > 0) for k, name in enumerate(info.classes, 1) if name in chip.instances], 0)
+axes = side_by_side({"semantic: a colour a class": colour_ids(semantic), "boxes, derived from masks": rgb})
+plots.draw_classes(axes[1], chip.boxes, chip.labels)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Ask for the box of a single pixel in column 4, row 2: (4, 2, 5, 3). Then the pattern of the course: say it
+# slowly, write it fast, prove that both are the same. The second proof is on noise, which holds every odd case. What if
+# a tree splits an instance in two? One id, one box around both parts.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 7 · Split by place
+#
+# Near things are alike: same roofs, same field, the same house cut in half. Shuffle the chips, and almost every
+# validation chip has a training chip beside it: the score measures **memory**. So cut contiguous blocks along a random
+# direction, and drop training chips that touch another block:
+
+# %% mirror="datasets.chipping:spatial_split"
+corners = np.array(windows(2048, 2048, 128))                                   # (256, 2): row, column
+edges = [(col, -row - 128, col + 128, -row) for row, col in corners]           # left, bottom, right, top
+by_place = spatial_split(corners, val=0.2, test=0.2, seed=0)
+at_random = np.random.default_rng(0).permutation(by_place)
+
+# %%
+LOOKS = {"train": ("#56B4E9", ""), "val": ("#E69F00", "////"), "test": ("#CC79A7", "xxxx"), "": ("white", "")}
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.1))
+for ax, splits, title in zip(axes, (at_random, drop_touching(edges, by_place)), ("random", "by place")):
+    for (row, col), split in zip(corners, splits):
+        colour, hatch = LOOKS[split]
+        ax.add_patch(plt.Rectangle((col, row), 128, 128, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.5))
+    ax.set(xlim=(0, 2048), ylim=(2048, 0), aspect="equal", title=f"{title}: {(splits == '').sum()} chips dropped")
+    ax.axis("off")
+handles = [plt.Rectangle((0, 0), 1, 1, facecolor=LOOKS[name][0], hatch=LOOKS[name][1], label=name) for name in LOOKS if name]
+_ = figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) White chips were dropped: chips that touch, even at a corner, share objects. That costs data, and it is the
+# price of an honest number. Ask whether one block is enough. (Better: several; best: other towns, so the towns set
+# uses whole scenes.)
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### How much does a random split leak?
+#
+# Take a "model" that cannot see: for each validation chip it answers with the brightness of the **nearest training
+# chip**. It should know next to nothing.
+
+# %%
+brightness = np.array([picture[:, row:row + 128, col:col + 128].mean() for row, col in corners])
+
+def know_by_neighbour(splits):
+    """Correlation of the validation chips' brightness with that of their nearest training chips."""
+    train, val = splits == "train", splits == "val"
+    nearest = spatial.cKDTree(corners[train]).query(corners[val])[1]
+    return np.corrcoef(brightness[train][nearest], brightness[val])[0, 1]
+
+blocks = [spatial_split(corners, 0.2, 0.2, seed) for seed in range(40)]
+scores = {"random": [know_by_neighbour(np.random.default_rng(0).permutation(splits)) for splits in blocks],
+          "by place": [know_by_neighbour(drop_touching(edges, splits)) for splits in blocks]}
+ax = plt.subplots(figsize=(6, 1.9))[1]
+for height, values in enumerate(scores.values()):
+    ax.plot(values, height + np.linspace(-0.2, 0.2, 40), "os"[height], alpha=0.6)
+    ax.plot([np.mean(values)] * 2, [height - 0.35, height + 0.35], color="#333333")
+_ = ax.set(yticks=[0, 1], yticklabels=scores, ylim=(1.5, -0.5), xlabel="correlation; 40 splits each, bar: mean")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Under the random split, a model without eyes knows much of the validation chip already; split by place, it knows
+# less, and how much less varies with the block. Geographers say spatial autocorrelation, reviewers say leakage. Ask what
+# it does to a comparison of two models: it favours the one that memorises.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 8 · Formats that you will meet
+#
+# | format | where the objects are | a box is written as | masks |
+# |---|---|---|---|
+# | label rasters (ours, *RCNN Masks*) | one GeoTIFF a class and chip | derived | yes |
+# | PASCAL VOC | one XML an image | `xmin ymin xmax ymax` | no |
+# | COCO | one JSON for all images | `x y width height` | polygons, run lengths |
+# | KITTI, YOLO | one text file an image | corners; centre and size as shares | no |
+#
+# ArcGIS Pro exports label rasters, VOC and KITTI files among others; its `arcgis.learn` trains Mask R-CNN, Faster R-CNN
+# and single-shot detectors on them. What one tool exports feeds another's models, once you can read it.
+
+# %%
+note = Annotation(f"{chip.stem}.tif", chip.image.shape[1:], chip.boxes, [info.classes[k - 1] for k in chip.labels])
+write_voc(scratch / "chip.xml", note)
+write_coco(scratch / "chip.json", [note], info.classes)
+print("<object>" + (scratch / "chip.xml").read_text().split("<object>")[1])
+print(json.loads((scratch / "chip.json").read_text())["annotations"][0])
+for back in (read_voc(scratch / "chip.xml"), read_coco(scratch / "chip.json")[0][0]):
+    print(len(back.boxes), "boxes read back, largest difference", np.abs(back.boxes - chip.boxes).max(), "px")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) It is the same object twice: VOC's xmax is COCO's x plus width. Take one for the other, and training still runs,
+# on wrong boxes. Formats also leave open whether xmax is inside: look at one overlay of each new data set.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### JPEG for pictures, never for labels
+#
+# JPEG stores an image as smooth waves and rounds them. An eye forgives that. An id does not: 7.4 is no building.
+#
+# Pictures may be JPEG or PNG. They carry no CRS, so a **world file** lies beside them: six numbers, the last two being
+# the **centre** of the first pixel.
+
+# %%
+def through_jpeg(array):
+    """The array as it comes back from a JPEG file of good quality."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "jpeg", quality=90)
+    return np.asarray(Image.open(file))
+
+back = through_jpeg(ids.astype(np.uint8))
+print("ids before:", ids.max(), " after:", len(np.unique(back)) - 1, f" pixels with another id: {(back != ids).mean():.0%}")
+print(f"the picture: off by {np.abs(through_jpeg(rgb).astype(float) - rgb).mean():.1f} of 255 grey levels on average")
+_ = side_by_side({"ids": colour_ids(ids), "after JPEG": colour_ids(back), "another id": colour_ids(1 * (back != ids))})
+
+a, b, c, d, e, f = tuple(chip.transform)[:6]
+Image.fromarray(rgb).save(scratch / "chip.jpg", quality=90)
+(scratch / "chip.jgw").write_text("\n".join(str(number) for number in (a, d, b, e, *(chip.transform * (0.5, 0.5)))))
+with rasterio.open(scratch / "chip.jpg") as jpeg:
+    print("the same place:", jpeg.transform.almost_equals(chip.transform), " CRS:", jpeg.crs)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) The wrong ids sit along the edges, where a box is measured: one stray pixel of id 12 at the far side stretches
+# box 12 across the chip. Our reader refuses a JPEG in labels/. A world file holds no CRS either (last line: None);
+# dataset.json has to remember it.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 9 · From chips to batches
+#
+# Networks learn best from numbers around 0. Each band has its own mean and spread, measured **once, over the training
+# chips**, and stored in `dataset.json`. Pixels without data are left out of these statistics and become 0, the mean:
+# nothing to see. It works for any number of bands, of 8 or 16 bits or float.
+
+# %% tags=["nbval-check-output"]
+def normalise(image, info):
+    """Image (C, H, W) → float32 with mean 0 and spread 1 in each band over the training set; nodata → 0."""
+    mean, std = (np.array(value, np.float32)[:, None, None] for value in (info.mean, info.std))
+    empty = False if info.nodata is None else (image == info.nodata).all(0)
+    return np.where(empty, 0, (image - mean) / std)
+
+check_same(lambda i: normalise(train.images[i], info), lambda i: train[i][0], 5)
+
+edge = train.images[5].copy()
+edge[:, :, :50] = 0                                        # the border of a flight strip
+print(f"red band, all pixels: {edge[0].mean():.0f}   valid pixels: {edge[0][edge.any(0)].mean():.0f}")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) Statistics of the validation chips would leak too, a little. Ask what to do in another county with other light:
+# keep those of training, for the weights expect them. The last line shows why nodata must be declared: black
+# borders darken the mean, and every other chip looks too bright.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### Padded targets
+#
+# Chips hold different numbers of objects, arrays need one length. `Targets` pads to the fullest chip of the batch:
+# `boxes (B, M, 4)` in half-open pixels, `labels (B, M)` with 1..K and 0 for background, `valid (B, M)`, which is False for
+# padding, and `masks (B, M, H, W)` where they are asked for.
+
+# %% tags=["nbval-check-output"]
+shown = np.argsort(counts, kind="stable")[np.linspace(0, len(train) - 1, 6).astype(int)]     # from empty to full
+images, targets = collate([train[i] for i in shown])
+print("images", tuple(images.shape), " boxes", tuple(targets.boxes.shape), " labels", tuple(targets.labels.shape))
+print("objects in each chip:", targets.valid.sum(1).tolist())
+_ = plots.show_chips(train, shown, columns=6, size=1.25)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) One fixed shape lets later lectures match, sample and compute losses for a whole batch without a loop. The
+# waste is small: a hundred padded boxes are fewer numbers than two rows of pixels. Ask where the empty chip went:
+# its row of `valid` is all False, and it still teaches background.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 10 · How large should a chip be?
+#
+# Chips have one shape: `(3, 128, 128)`, `(3, 256, 256)`, `(3, 512, 512)`. A larger one shows more surroundings and cuts
+# fewer objects. It also costs more. The table is computed now; the figure was **measured beforehand**, on the Faster
+# R-CNN of lecture 03, by `python -m tests.benchmarks.chip_sizes`, and is only drawn here.
+
+# %% tags=["nbval-check-output"]
+x0, y0, x1, y1 = polygons.bounds.to_numpy().T
+print("size  chips of the scene  batch of 8    objects cut")
+for size in (128, 256, 512):
+    cut = (x0 // size != x1 // size) | (y0 // size != y1 // size)
+    megabytes = torch.zeros(8, 3, size, size).nbytes / 1e6
+    print(f"{size:4} {len(windows(2048, 2048, size)):19} {megabytes:9.1f} MB {cut.mean():14.0%}")
+
+# %%
+stored = json.loads((Path(plots.__file__).parents[1] / "docs" / "results" / "01_chip_sizes.json").read_text())["runs"][-1]
+found, sizes = stored["figures"]["sizes"], np.array([128, 256, 512])
+axes = plt.subplots(1, 2, figsize=(6.4, 2.4))[1]
+for ax, key, title in zip(axes, ("step_seconds", "megabytes"), ("seconds a training step", "peak memory, MB")):
+    values = [found[str(size)][key] for size in sizes]
+    ax.loglog(sizes, values, "o-")
+    ax.loglog(sizes, values[0] * (sizes / 128) ** 2, ":", color="#666666", label="as the pixels")
+    ax.set(title=title, xlabel="chip size (px), batch 8", xticks=sizes, xticklabels=sizes, ylim=(None, 2.5 * values[-1]))
+    ax.minorticks_off()
+    for size, value in zip(sizes, values):
+        ax.annotate(f"{value:.3g}", (size, value), (-4, 5), textcoords="offset points", ha="right")
+axes[0].legend(loc="lower right")
+print("measured on:", stored["device"])
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Dotted is the fair price: four times the pixels, four times the cost. 256 px pays it. 512 px pays more, for
+# training compares each anchor with each object, and both grow with the pixels: that table grows by 16 when the side
+# doubles. Ask what helps: smaller batches, fewer anchors, a GPU. Start at about five times your usual object.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 11 · Real imagery: tree crowns from the air
+#
+# The NEON airborne observatory photographs forests at 0.1 m; people drew a box around each crown (Weinstein and others,
+# 2019). The import averages to 0.2 m, cuts chips of 128 px, and writes down what it had to decide.
+
+# %%
+trees = datasets.find("neon_trees")
+if trees is None:
+    print("The trees are not on this machine. This fetches them (20 MB): python data_scripts/fetch.py neon_trees")
+    print("Until then the cells below show generated chips.")
+real = ChipDataset(trees or towns, "val")
+print({key: value for key, value in real.info.recipe.items() if key not in ("note", "made_by")})
+fullest = np.argsort([-len(real[i][1]["labels"]) for i in range(len(real))])
+figure = plots.show_chips(real, fullest[[0, 4, 20]], columns=3, size=1.5)
+_ = figure.suptitle("Real: NEON tree crowns, 0.2 m" if trees else "Generated stand-in: towns", fontsize=11)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Let the room find crowns without a box. A detector that finds those is marked wrong, so its precision reads
+# lower than it is. Also met: one plot is 370 pixels wide instead of 400, and the two sites lie in two UTM zones. Real
+# data are like this: read `recipe` before you believe a score.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 12 · When data are broken
+#
+# The usual faults: another CRS, half a download, a label raster of another size, a misspelt class, ids as floats,
+# reversed boxes, NaN pixels. Each should stop you **before** training, in a sentence that names the file and what to do.
+# `validate` reads a whole folder:
+
+# %%
+def break_and_validate(spoil):
+    """Print what `validate` says of a copy of our chip folder that `spoil` has damaged."""
+    folder = Path(shutil.copytree(mine, scratch / "broken"))
+    spoil(folder)
+    try:
+        validate(folder)
+    except ChipError as error:
+        print("•", str(error).replace(str(scratch), "..."), "\n")
+    shutil.rmtree(folder)
+
+def half_a_download(folder):
+    path = sorted((folder / "val" / "images").iterdir())[7]
+    path.write_bytes(path.read_bytes()[:9000])
+
+break_and_validate(half_a_download)
+break_and_validate(lambda folder: (folder / "val/labels/vehicle").rename(folder / "val/labels/vehicel"))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) Ask which faults no program can find: a small shift, a forgotten house, a wrong class. Those need eyes: look at
+# fifty random chips with their boxes before a first training.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercises
+#
+# **01.1** A detector answers in pixels; the county wants map coordinates. Write `boxes_to_map`. Mind which edge is north.
+
+# %% tags=["exercise"]
+def boxes_to_map(boxes, transform):
+    """Pixel boxes (M, 4) of a north-up raster → map boxes (M, 4): west, south, east, north."""
+    # solution-begin
+    west, north = transform * (boxes[:, 0], boxes[:, 1])
+    east, south = transform * (boxes[:, 2], boxes[:, 3])
+    return np.stack([west, south, east, north], 1)
+    # solution-end
+
+check("01.1", boxes_to_map)
+
+# %% [markdown]
+# **01.2** A colleague sends chips that are split already. Which validation chips share pixels with a training chip? Chips
+# that only touch do not. Broadcast over all pairs: `val[:, None]` is `(V, 1, 2)`.
+
+# %% tags=["exercise"]
+def leaking(val, train, size):
+    """Which validation chips overlap a training chip: corners val (V, 2), train (T, 2) in pixels → bool (V,)."""
+    # solution-begin
+    apart = np.abs(val[:, None] - train[None])
+    return (apart < size).all(-1).any(1)
+    # solution-end
+
+check("01.2", leaking)
+
+# %% [markdown]
+# **01.3** The first part of the rule of section 5, for boxes: how much of each can the chip see?
+
+# %% tags=["exercise"]
+def visible_share(boxes, size):
+    """Share of the area of each box (M, 4) that lies inside the chip (0, 0, size, size) → (M,), 0 to 1."""
+    # solution-begin
+    inside = np.clip(boxes, 0, size)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return (inside[:, 2:] - inside[:, :2]).prod(1) / area
+    # solution-end
+
+check("01.3", visible_share)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (10 min) Common slips: y0 taken for south, `<=` where chips only touch, `any` where both axes must overlap. Homework:
+# cut a raster of your own with data_scripts/chip.py, and bring the chip that surprised you.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What to remember
+#
+# - A detector learns from a class and a **box** for each thing, instance segmentation from a class and a **mask**.
+# - A raster is an array, a transform and a CRS; pixel boxes can always go back to the map.
+# - Masks first: boxes and semantic maps follow from instance ids, never the other way round.
+# - State what happens to cut objects, keep empty chips, split by place.
+# - Label rasters are GeoTIFF or PNG, never JPEG; statistics come from the training chips alone.
+# - Validate by program, then with your eyes.
+#
+# **Next:** lecture 02 asks when two boxes agree, lays anchors over a chip, and removes what was found twice.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (1 min) Ask each for a fault met in their own data. Keep the answers: most come back in later lectures.
