@@ -34,7 +34,7 @@ from geodl_course.evaluation import evaluate
 from geodl_course.models import build
 
 OPTIMISERS = {  # name: (class, its settings, a learning rate that suits the course's models)
-    "adamw": (torch.optim.AdamW, {"weight_decay": 1e-4}, 1e-3),
+    "adamw": (torch.optim.AdamW, {"weight_decay": 1e-4}, 1.5e-3),
     "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-4}, 2e-2),
 }
 
@@ -129,10 +129,11 @@ def forward(model, images, targets):
         return model(images, targets)
 
 
-def descend(optimiser, loss, backward=torch.Tensor.backward):
-    """One step of gradient descent on a scalar loss."""
+def descend(optimiser, loss, backward=torch.Tensor.backward, longest=10.0):
+    """One step of gradient descent on a scalar loss; a gradient longer than `longest` is shortened to that."""
     optimiser.zero_grad()
     backward(loss)
+    torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], longest)
     optimiser.step()
 
 

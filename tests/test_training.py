@@ -271,6 +271,12 @@ def test_images_and_model_on_different_devices():
         training.forward(pointer(), torch.zeros(2, 3, 24, 24, device="meta"), None)
 
 
+def test_a_wild_gradient_is_shortened():
+    weight = nn.Parameter(torch.zeros(2))
+    training.descend(torch.optim.SGD([weight], lr=1), (weight * torch.tensor([3000.0, 4000.0])).sum())
+    assert weight.tolist() == pytest.approx([-6, -8], rel=1e-4)
+
+
 # ------------------------------------------------------------------------------------- flips and turns
 
 corner, side = st.integers(0, 96), st.integers(1, 64)

@@ -1,0 +1,73 @@
+"""The benchmark machinery on tiny chips: what is stored, what is merged, what is printed. No figure is judged here."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from geodl_course.chips import save_npz
+from tests.benchmarks import __main__ as table
+from tests.benchmarks import accuracy, results
+from tests.test_training import tiny_chips
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEODL_RESULTS", str(tmp_path / "docs" / "results"))
+    monkeypatch.setattr(accuracy, "KEPT", tmp_path / "kept")
+
+
+def test_interval_is_students():
+    differences = np.random.default_rng(0).normal(0.01, 0.02, 5)
+    mean, low, high = results.interval(differences.tolist())
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (mean, low, high) == pytest.approx((differences.mean(), expected.low, expected.high))
+    assert math.isnan(results.interval([0.1])[1])
+
+
+def test_runs_are_merged_by_seed():
+    for seed, score in ((1, 0.5), (0, 0.4), (1, 0.6)):
+        results.store("some", {"AP50": score, "none": float("nan")}, "python -m some", seed)
+    assert [(run["seed"], run["figures"]) for run in results.runs("some")] == [
+        (0, {"AP50": 0.4, "none": None}), (1, {"AP50": 0.6, "none": None})]
+    assert {"commit", "device", "threads", "torch", "torchvision", "python"} <= set(results.runs("some")[0])
+
+
+def test_parity_trains_both_on_the_same_batches_from_the_same_weights(tmp_path, monkeypatch):
+    seen = {}
+
+    def fit(model, train, **settings):
+        name = type(model).__name__
+        model.register_forward_hook(lambda _, inputs, losses: seen.setdefault(name, []).append((inputs, losses)))
+        return original(model, train, **settings, batch_size=4, progress=False)
+
+    original = accuracy.training.fit
+    monkeypatch.setattr(accuracy.training, "fit", fit)
+    stored = str(save_npz(tmp_path / "squares.npz", tiny_chips(), tiny_chips("val", 4, seed=1)))
+    accuracy.main(["parity", "--data", stored, "--seeds", "0", "--steps", "2", "--towns", stored])
+    ours, theirs = seen["FasterRCNN"][:2], seen["Reference"][:2]
+    for (mine, _), (other, _) in zip(ours, theirs, strict=True):
+        assert torch.equal(mine[0], other[0]) and torch.equal(mine[1].boxes, other[1].boxes)
+    first_mine, first_other = (sum(one[0][1].values()).item() for one in (ours, theirs))
+    assert first_mine == pytest.approx(first_other, rel=0.05)  # the same weights, but each draws its own sample
+    [run] = results.runs("parity_squares")
+    assert set(run["figures"]) == {"ours", "torchvision", "pretrained"} and run["figures"]["ours"]["steps"] == 2
+
+
+def test_table_says_what_is_measured_and_how_to_measure_the_rest(tmp_path, capsys):
+    for seed, gain in enumerate((0.01, 0.02, -0.005)):
+        pair = {"ours": {"AP": 0.5 + gain, "AP50": 0.8}, "torchvision": {"AP": 0.5, "AP50": 0.8}}
+        results.store("parity_towns", pair, "python -m x", seed)
+    results.store("lectures", {"03": {"seconds": 130.0, "training_seconds": 40, "gigabytes": 1.5}}, "python -m y")
+    table.main([])
+    printed = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("|")}
+    parity = rows["towns: AP, ours less torchvision, same weights, batches, steps"]
+    assert "+0.008" in parity and "seeds 0 1 2" in parity and parity.endswith("| yes |")
+    assert "| **no** |" in rows["each notebook under nbval, quick: seconds"]
+    assert "not yet: `python -m tests.benchmarks.speed`" in rows["inference, same setting: share of torchvision's time"]
+    assert (tmp_path / "docs" / "results.md").read_text() == printed[:-1]
+    assert json.loads((tmp_path / "docs" / "results" / "lectures.json").read_text())["command"] == "python -m y"
