@@ -20,7 +20,7 @@ from tiny_scene import pixel_box, write_objects, write_scene
 from geodl_course.chips import Chip, ChipDataset, ChipError, DatasetInfo, read_chip, read_info, validate, write_chips
 from geodl_course.datasets import find
 from geodl_course.datasets.chipping import chip_scene
-from geodl_course.datasets.neon_trees import import_trees
+from geodl_course.datasets.neon_trees import cut_boxes, import_trees
 
 ROOT = Path(__file__).parents[1]
 
@@ -377,6 +377,32 @@ def test_odd_names_and_boxes_beyond_the_image_are_told(raw_trees, tmp_path):
     assert read_chip(folder, "val", "OSBS_000_000_000").boxes.tolist() == [[2, 3, 15, 16]]
     assert read_chip(folder, "val", "OSBS_000_004_004").boxes.tolist() == [[0, 0, 11, 16]]
     validate(folder)
+
+
+@pytest.mark.parametrize(
+    ("box", "seen"),
+    [
+        ([17, 5, 27, 9], [[17, 5, 20, 9]]),  # 0.3 of it is inside
+        ([18, 5, 28, 9], []),  # 0.2 is not enough
+        ([18.5, 5, 21, 9], []),  # 0.6, but less than 2 pixels wide
+        ([19, 5, 20, 6], [[19, 5, 20, 6]]),  # whole, however small
+        ([-4, -4, 24, 24], [[0, 0, 20, 20]]),
+        ([20, 5, 24, 9], []),
+    ],
+)
+def test_crowns_at_a_chip_border(box, seen):
+    assert cut_boxes(np.array([box]) + [7, 3, 7, 3], 3, 7, 20, 0.3).tolist() == seen
+
+
+def test_a_box_mostly_beyond_the_image_is_cut_at_the_image(raw_trees, tmp_path):
+    path = raw_trees / "OSBS/annotations/OSBS_000.xml"
+    path.write_text(path.read_text().replace("<xmin>4<", "<xmin>-90<"))
+    path = raw_trees / "SJER/annotations/SJER_001.xml"  # wholly beyond: nothing of it is left
+    path.write_text(path.read_text().replace("<xmin>4<", "<xmin>41<").replace("<xmax>30<", "<xmax>60<"))
+    folder = import_trees(raw_trees, tmp_path / "trees", size=20, progress=False)
+    assert read_chip(folder, "val", "OSBS_000_000_000").boxes.tolist() == [[0, 3, 15, 20]]
+    assert read_chip(folder, "val", "SJER_001_000_000").boxes.tolist() == []
+    assert read_info(folder).recipe["boxes_clipped_to_image"] == 7
 
 
 def test_trees_are_averaged_to_the_wanted_cells(raw_trees, tmp_path):
