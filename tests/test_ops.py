@@ -24,6 +24,12 @@ def test_iou_by_hand():
     torch.testing.assert_close(box_iou(box, others), torch.tensor([[1, 1 / 3, 81 / 119, 0, 0]]))
 
 
+def test_iou_has_gradients():
+    boxes = [torch.tensor([[10.0, 10, 20, 20], [0, 0, 5, 9]], dtype=torch.float64, requires_grad=True) for _ in "ab"]
+    boxes[1].data += 2.5
+    assert torch.autograd.gradcheck(box_iou, boxes)
+
+
 def test_iou_of_empty_boxes_is_zero():
     assert box_iou(torch.zeros(1, 4), torch.zeros(2, 4)).tolist() == [[0, 0]]
 
@@ -76,7 +82,7 @@ def test_matching_by_hand():
     iou = torch.tensor([[[0.8, 0.1], [0.4, 0.5], [0.2, 0.0], [0.2, 0.6]]])
     matched, state = match_boxes(iou, torch.tensor([[True, True]]), 0.7, 0.3, force_best=False)
     assert matched.tolist() == [[0, 1, 0, 1]] and state.tolist() == [[1, -1, 0, -1]]
-    _, state = match_boxes(iou, torch.tensor([[True, True]]), 0.7, 0.3, force_best=True)
+    _, state = match_boxes(iou, None, 0.7, 0.3, force_best=True)
     assert state.tolist() == [[1, -1, 0, 1]], "the second object gets the best anchor that it has"
     matched, state = match_boxes(iou, torch.tensor([[True, False]]), 0.7, 0.3, force_best=True)
     assert matched.tolist() == [[0, 0, 0, 0]] and state.tolist() == [[1, -1, 0, 0]], "padding is no object"

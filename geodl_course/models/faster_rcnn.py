@@ -89,15 +89,13 @@ class RPNHead(nn.Module):
         super().__init__()
         layers = [(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()) for _ in range(depth)]
         self.shared = nn.Sequential(*[layer for pair in layers for layer in pair])
-        self.objectness = nn.Conv2d(channels, anchors, 1)  # one logit an anchor: object or not
-        self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
+        self.objectness = nn.Linear(channels, anchors)  # one logit an anchor; a 1 x 1 convolution is a linear layer
+        self.deltas = nn.Linear(channels, 4 * anchors)
         start_small(self, 0.01)
 
     def forward(self, maps):
-        hidden = [self.shared(level) for level in maps]
-        logits = torch.cat([per_anchor(self.objectness(level), 1) for level in hidden], dim=1)  # (B, N, 1)
-        deltas = torch.cat([per_anchor(self.deltas(level), 4) for level in hidden], dim=1)  # (B, N, 4)
-        return logits[..., 0], deltas
+        cells = torch.cat([cell_by_cell(self.shared(level)) for level in maps], dim=1)  # (B, cells, C)
+        return self.objectness(cells).flatten(1), self.deltas(cells).reshape(len(cells), -1, 4)
 
 
 def start_small(module, deviation):
@@ -106,9 +104,9 @@ def start_small(module, deviation):
         nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=deviation)
 
 
-def per_anchor(output, values):
-    """A convolution's output (B, A * values, H, W) in the order of the anchors → (B, H * W * A, values)."""
-    return output.permute(0, 2, 3, 1).reshape(len(output), -1, values)
+def cell_by_cell(level):
+    """A map (B, C, H, W) row by row, in the order of the anchors → (B, H * W, C)."""
+    return level.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def pyramid_anchors(maps, image_size, sizes, ratios):
@@ -161,10 +159,11 @@ def rpn_losses(logits, deltas, anchors, targets, positive, negative, number, fra
     """Losses of logits (B, N), deltas (B, N, 4), anchors (N, 4) against targets → {"objectness", "rpn_box"}.
 
     Both are means over the sampled anchors, as in the authors' code; only positives have a box to be wrong about.
-    Faster R-CNN, section 3.1.2, equation 1, with N_reg = N_cls and λ = 1.
+    Faster R-CNN, section 3.1.2, equation 1, with N_reg = N_cls and λ = 1. Unlike there, anchors that cross the image's
+    border take part, as in torchvision.
     """
-    iou = anchor_iou(anchors, targets.boxes, targets.valid)  # (B, N, M)
-    matched, state = match_boxes(iou, targets.valid, positive, negative, force_best=True)
+    iou = anchor_iou(anchors, targets.boxes, targets.valid)  # (B, N, M), padding marked
+    matched, state = match_boxes(iou, None, positive, negative, force_best=True)
     index, valid = sample(state, number, fraction)  # (B, S)
     truth = take(state, index)[valid].to(logits)  # (V,): 1 object, 0 background
     objectness = F.binary_cross_entropy_with_logits(take(logits, index)[valid], truth)
@@ -229,12 +228,12 @@ def pool_rois(maps, boxes, size, output_size, sampling_ratio, aligned, canonical
     if len(maps) == 1:
         return roi_align(maps[0], boxes, output_size, scales[0], sampling_ratio, aligned)
     chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (B, R)
-    pooled = maps[0].new_zeros(*boxes.shape[:2], maps[0].shape[1], output_size, output_size)
+    pooled = maps[0].new_zeros(*boxes.shape[:2], output_size, output_size, maps[0].shape[1])
     for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
         image, roi = (chosen == number).nonzero(as_tuple=True)
         cut = roi_align_flat(level, boxes[image, roi], image, output_size, scale, sampling_ratio, aligned)
-        pooled[image, roi] = cut
-    return pooled
+        pooled[image, roi] = cut.permute(0, 2, 3, 1)
+    return pooled.permute(0, 1, 4, 2, 3)
 
 
 class BoxHead(nn.Module):
@@ -254,10 +253,17 @@ class BoxHead(nn.Module):
         return self.classes(hidden), self.deltas(hidden).unflatten(-1, (-1, 4))
 
 
+class FlattenBins(nn.Module):
+    """Pooled features (N, C, n, n) → (N, n * n * C): bin by bin, as they lie in memory, so nothing is copied."""
+
+    def forward(self, pooled):
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
+
 def two_layers(inputs, hidden):
     """The trunk of the box head: (N, C, n, n) with C * n * n = inputs → (N, hidden)."""
     first, second = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
-    return nn.Sequential(nn.Flatten(), first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+    return nn.Sequential(FlattenBins(), first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
 
 
 def box_losses(logits, deltas, labels, goals):
@@ -460,14 +466,23 @@ def from_torchvision(module):
     if type(module.roi_heads.box_head).__name__ != "TwoMLPHead":  # some have convolutions: use that part as it is
         trunk, hidden = copy.deepcopy(module.roi_heads.box_head), module.roi_heads.box_predictor.cls_score.in_features
         model.roi_heads.head = BoxHead(trunk, hidden, settings["classes"])
+    copy_weights(module, model)
+    return model.train(module.training)
+
+
+@torch.no_grad()
+def copy_weights(module, model):
+    """The weights of the heads of torchvision's FasterRCNN module, arranged as ours, into model."""
     parts = [module.rpn.head, module.roi_heads.box_head, module.roi_heads.box_predictor]
     theirs = [parameter for part in parts for parameter in part.parameters()]
     ours = [*model.rpn.parameters(), *model.roi_heads.parameters()]  # declared in the same order
-    with torch.no_grad():
-        for mine, other in zip(ours, theirs, strict=True):
-            mine.data = other.detach().clone()
-            mine.requires_grad_(other.requires_grad)
-    return model.train(module.training)
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.data = other.reshape(mine.shape).clone()  # 1 x 1 convolutions (A, C, 1, 1) are linear here, (A, C)
+        mine.requires_grad_(other.requires_grad)
+    flatten, first, *_ = model.roi_heads.head.trunk
+    if isinstance(flatten, FlattenBins):  # (hidden, C * n * n) there, (hidden, n * n * C) here
+        bins = first.weight.unflatten(1, (model.backbone.out_channels, -1))
+        first.weight.data = bins.transpose(1, 2).flatten(1)
 
 
 def check_takes_over(module):

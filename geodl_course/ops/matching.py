@@ -17,14 +17,16 @@ def anchor_iou(anchors, objects, valid):
 
 
 def match_boxes(iou, valid, positive, negative, force_best):
-    """Matches from iou (B, N, M) with objects valid (B, M) → matched (B, N), state (B, N).
+    """Matches from iou (B, N, M) with objects valid (B, M) or None → matched (B, N), state (B, N).
 
     matched is the object with the highest IoU; state is 1 (positive: IoU >= positive), 0 (negative: IoU < negative)
     or -1 (ignored: in between). force_best makes each object's best anchors positive however low their IoU is, ties
     included, or else small objects would have no anchor at all. M >= 1: pad an empty batch with one invalid object.
+    valid None: padding has IoU -1 already, as from anchor_iou.
     Faster R-CNN, section 3.1.2. Built in lecture 02.
     """
-    iou = torch.where(valid[:, None], iou, -1.0)  # padding is worse than no overlap: it never wins
+    if valid is not None:
+        iou = torch.where(valid[:, None], iou, -1.0)  # padding is worse than no overlap: it never wins
     best, matched = iou.max(dim=2)  # (B, N)
     state = torch.where(best >= positive, 1, torch.where(best < negative, 0, -1))
     if force_best:
