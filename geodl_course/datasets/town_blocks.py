@@ -222,9 +222,8 @@ def farm(plan, frame, block):
     ground(plan, frame, u, v0 + 4, 5, 16, jitter(rng, GRAVEL))
     for index in range(2):
         skin = roof(rng, "gable", pick(rng, ("metal", "metal", "tile")), 5.0, pitch=0.35)
-        building(
-            plan, [part(frame, u - 20 + 22 * index, v + 3, rng.uniform(14, 19), rng.uniform(8.5, 11), np.pi / 2, **skin)]
-        )
+        length, width = rng.uniform(14, 19), rng.uniform(8.5, 11)
+        building(plan, [part(frame, u - 20 + 22 * index, v + 3, length, width, np.pi / 2, **skin)])
     house(plan, frame, u - 26 + rng.uniform(-1, 1), v - 17, 12, 8)
     style, radius = tank_style(rng), rng.uniform(2.4, 4.2)
     for index in range(rng.integers(3, 8)):
