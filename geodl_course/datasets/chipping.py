@@ -311,8 +311,8 @@ def _plan(sources, wanted, size, overlap, val, test, seed):
             (x0, y0), (x1, y1) = src.transform * (col, row), src.transform * (col + size, row + size)
             bounds.append((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
     kept = drop_touching(bounds, splits)
-    for name in set(splits):
-        if name not in kept:
+    for name in SPLITS:
+        if name in splits and name not in kept:
             raise ChipError(
                 f"{sources[0].path}: after dropping chips that touch another split, no {name} chip is left of "
                 f"{splits.count(name)}. Use smaller chips, a larger scene, or one split for the whole scene."
