@@ -96,7 +96,9 @@ def one_of_each():
 def test_right_false_and_missed_differ_by_colour_and_by_line():
     ax = plots.show_detections(np.zeros((3, 32, 32), np.uint8), *one_of_each(), CLASSES, score=0.5)
     drawn = groups(ax)
-    corners = {to_hex(c.get_edgecolor()[0]).upper(): c.get_paths()[0].get_extents().min.tolist() for c in ax.collections}
+    corners = {
+        to_hex(c.get_edgecolor()[0]).upper(): c.get_paths()[0].get_extents().min.tolist() for c in ax.collections
+    }
     assert corners == {plots.TRUE_POSITIVE: [0, 0], plots.FALSE_POSITIVE: [15, 0], plots.MISSED: [20, 20]}
     assert [number for number, _ in drawn.values()] == [1, 1, 1]
     assert len({str(style) for _, style in drawn.values()}) == 3
