@@ -197,7 +197,9 @@ def inside(answer):
 def proposal_recall(answer):
     for bar in (0.5, 0.7):
         boxes = random_boxes(12, seed=None)
-        proposals = torch.cat((boxes[:7] + torch.randn(7, 4), random_boxes(40, seed=None)))
+        share = torch.tensor([1, 1, 0.6, 1])  # x1 comes closer: IoU 0.6, which only one of the bars accepts
+        shrunk = boxes[7:10] * share + boxes[7:10, [0, 1, 0, 3]] * (1 - share)
+        proposals = torch.cat((boxes[:7] + torch.randn(7, 4), shrunk, random_boxes(20, size=40, seed=None) + 200))
         wanted = sum(1 for column in box_iou(proposals, boxes).T if column.max() >= bar) / len(boxes)
         found = float(answer(proposals, boxes, bar))
         if not abs(found - wanted) < 1e-6:
