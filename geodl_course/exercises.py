@@ -77,9 +77,10 @@ def boxes_to_map(answer):
 @exercise("01.2")
 def leaking(answer):
     size = int(np.random.randint(20, 60))
-    train = np.random.randint(0, 400, (9, 2))
-    near = train[:4] + np.array([(size, 0), (size - 1, 1 - size), (0, -size), (0, 3 * size)])  # touch, overlap by 1 ...
-    val = np.concatenate([near, np.random.randint(0, 400, (12, 2))])
+    grid = np.indices((3, 3)).reshape(2, -1).T * 4 * size  # far apart, so that what touches one overlaps no other
+    train = np.random.permutation(grid + np.random.randint(0, size, (9, 2)))
+    near = train[:3] + np.array([(size, 0), (size - 1, 1 - size), (0, -size)])  # touch, overlap, touch
+    val = np.concatenate([near, np.random.randint(0, 12 * size, (12, 2))])
     found = np.asarray(answer(val, train, size))
     if found.shape != (len(val),) or found.dtype != bool:
         return f"{len(val)} validation chips make a bool array ({len(val)},), yours is {found.dtype} {found.shape}."

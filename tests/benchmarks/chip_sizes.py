@@ -8,7 +8,6 @@ never falls again within one. Lecture 01 draws docs/results/01_chip_sizes.json.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,8 +65,11 @@ def peak(device):
     """The most bytes in use so far, counted as in `held`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on macOS, else KiB
 
 
 def main(arguments=None):
