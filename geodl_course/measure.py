@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -11,10 +10,11 @@ from geodl_course.ops.boxes import box_iou
 
 
 def cost(run, repeat=5):
-    """Multiply-adds in millions and median milliseconds of calling run() → (multiply-adds, milliseconds).
+    """Multiply-adds in millions and milliseconds of calling run() → (multiply-adds, milliseconds).
 
     Convolutions and matrix products are counted, as torch.utils.flop_counter does; the count is the same on every
-    machine, the milliseconds are this one's, on the CPU, after one call to warm up. Lecture 03.
+    machine. The milliseconds are this one's, on the CPU: the best of `repeat` calls after one to warm up, because
+    whatever else the machine does can only add to them. Lecture 03.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,7 +26,7 @@ def cost(run, repeat=5):
             start = time.perf_counter()
             run()
             times.append(1000 * (time.perf_counter() - start))
-    return counter.get_total_flops() / 2e6, median(times)
+    return counter.get_total_flops() / 2e6, min(times)
 
 
 def traits(image, target, small=8, dark=0.75, near=2):
