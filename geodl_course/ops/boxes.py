@@ -25,9 +25,9 @@ def box_iou(a, b):
     bx0, by0, bx1, by1 = (side.contiguous() for side in b[..., None, :, :].unbind(-1))  # each (..., 1, M)
     width = torch.minimum(ax1, bx1).sub_(torch.maximum(ax0, bx0))  # (..., N, M); in place, as N * M is large
     height = torch.minimum(ay1, by1).sub_(torch.maximum(ay0, by0))
-    shared = width.clamp_(min=0) * height.clamp_(min=0)  # boxes apart have a negative side, not a negative area
+    shared = width.clamp_(min=0).mul_(height.clamp_(min=0))  # boxes apart have a negative side, not a negative area
     union = (box_area(a)[..., :, None] + box_area(b)[..., None, :]).sub_(shared)
-    return shared / union.clamp_(min=torch.finfo(union.dtype).tiny)
+    return shared.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
 
 
 def clip_boxes(boxes, size):
