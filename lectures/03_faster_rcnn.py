@@ -34,13 +34,15 @@ import torchvision
 from torch import nn
 
 from geodl_course import datasets, diagrams, evaluation, plots, teaching
-from geodl_course.chips import ChipDataset, check_targets, collate
+from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import cost, missed_by_trait, stored
-from geodl_course.models.faster_rcnn import faster_rcnn_resnet50_fpn, from_torchvision, small_settings
+from geodl_course.models.faster_rcnn import faster_rcnn_resnet50_fpn, from_torchvision
+from geodl_course.models.two_stage_settings import small_settings
 from geodl_course.ops.anchors import cell_anchors, grid_anchors
 from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes
 from geodl_course.ops.matching import match_boxes
+from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
 
@@ -88,7 +90,8 @@ _ = diagrams.draw_flow(*diagrams.rcnn_family())
 from skimage.segmentation import felzenszwalb   # the first step of selective search: group pixels of like colour
 
 from geodl_course.models.backbones import SmallBackbone   # borrowed for this count; you build each of these below
-from geodl_course.models.faster_rcnn import RPNHead, two_layers
+from geodl_course.models.roi_heads import two_layers
+from geodl_course.models.rpn import RPNHead
 
 chip, regions = images[:1], [teaching.random_boxes(300)]
 backbone, rpn_head, head = SmallBackbone().eval(), RPNHead(96, anchors=12), two_layers(96 * 7 * 7, 256)
@@ -127,11 +130,11 @@ _ = diagrams.draw_flow(*diagrams.faster_rcnn_flow(size=budget.chip))
 # 32 × 32 cells stand the 12 anchors of lecture 02, four sizes times three ratios. The head slides a 3 × 3 window over
 # the map and says, for each anchor: *object or not* (one number) and *how to move* (four).
 
-# %% mirror="models.backbones:conv_block,models.backbones:SmallBackbone"
+# %% mirror="models.layers:conv_block,models.backbones:SmallBackbone"
 backbone = SmallBackbone()
 maps = backbone(images)                                        # (8, 96, 32, 32)
 
-# %% mirror="models.faster_rcnn:start_small,models.faster_rcnn:cell_by_cell,models.faster_rcnn:RPNHead" tags=["nbval-check-output"]
+# %% mirror="models.layers:start_small,models.layers:cell_by_cell,models.rpn:RPNHead" tags=["nbval-check-output"]
 
 rpn_head = RPNHead(channels=96, anchors=12)
 logits, deltas = rpn_head([maps])
@@ -147,9 +150,9 @@ print("map", tuple(maps.shape), "objectness", tuple(logits.shape), "deltas", tup
 # Sort by objectness, keep the best, decode, clip to the chip, suppress doubles. Everything below works on the whole
 # batch: `valid` marks which rows are real, because chips differ in how many boxes survive.
 
-# %% mirror="ops.boxes:take,models.faster_rcnn:best_per_level,models.faster_rcnn:propose,models.faster_rcnn:trim"
+# %% mirror="ops.boxes:take,models.rpn:best_per_level,models.rpn:propose,ops.boxes:trim"
 
-# %% mirror="models.faster_rcnn:pyramid_anchors" tags=["nbval-check-output"]
+# %% mirror="models.rpn:pyramid_anchors" tags=["nbval-check-output"]
 
 anchors = pyramid_anchors([maps], images.shape[-2:], [[8, 16, 32, 64]], [[0.5, 1.0, 2.0]])   # a list: one entry a map
 proposals, valid = propose(logits, deltas, anchors, images.shape[-2:], before=500, after=200, threshold=0.7, score=0.0,
@@ -189,7 +192,7 @@ _ = ax.plot(*((anchors[0][bad, :2] + anchors[0][bad, 2:]) / 2).T, "x", color=plo
 #
 # over the S sampled anchors: is it an object, and, only where it is one, how far off are the four deltas.
 
-# %% mirror="models.faster_rcnn:rpn_losses,models.faster_rcnn:RPN"
+# %% mirror="models.rpn:rpn_losses,models.rpn:RPN"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) The paper divides the second sum by the number of positions and multiplies by ten; the authors' code divides both
@@ -303,17 +306,17 @@ pd.DataFrame({"separable, ms": [cost(lambda: roi_align_separable(maps, rois, 7, 
 # background) and four deltas **for each class**. In training, some dozen regions a chip are sampled, a quarter of them
 # objects. In use, scores become probabilities, each class decodes its own boxes, and suppression runs class by class.
 
-# %% mirror="models.faster_rcnn:BoxHead,models.faster_rcnn:FlattenBins,models.faster_rcnn:two_layers" tags=["nbval-check-output"]
+# %% mirror="models.roi_heads:BoxHead,models.roi_heads:FlattenBins,models.roi_heads:two_layers" tags=["nbval-check-output"]
 
 logits, deltas = BoxHead(two_layers(96 * 7 * 7, 256), 256, classes=3)(roi_align(maps, rois, 7, scale=1 / 4))
 print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape))
 
-# %% mirror="models.faster_rcnn:sample_rois,models.faster_rcnn:box_losses" tags=["nbval-check-output"]
+# %% mirror="models.roi_heads:sample_rois,models.roi_heads:box_losses" tags=["nbval-check-output"]
 
 regions, _, labels, objects = sample_rois(proposals, valid, targets, positive=0.5, negative=0.5, number=64, fraction=0.25)
 print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "objects to reach", tuple(objects.shape))
 
-# %% mirror="models.faster_rcnn:Detections,models.faster_rcnn:detect"
+# %% mirror="models.detections:Detections,models.roi_heads:detect"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Compare with the first look: same matching, sampling, coding, smooth L1; better boxes to start from, a harder
@@ -325,16 +328,13 @@ print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "objects 
 # `FasterRCNN` computes nothing itself. It hands maps to the first look, proposals to the second, and returns losses in
 # training, detections otherwise.
 
-# %% slideshow={"slide_type": "skip"} mirror="models.faster_rcnn:roi_levels,models.faster_rcnn:pool_rois"
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:pool_rois"
 
-# %% slideshow={"slide_type": "skip"} mirror="models.faster_rcnn:RoIHeads,models.faster_rcnn:feature_maps,models.faster_rcnn:resize_boxes"
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:RoIHeads"
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Plumbing for all detectors: check the input, bring it to the size that the backbone wants, fold batch norm away.
-
-# %% slideshow={"slide_type": "skip"} mirror="models.faster_rcnn:check_batch,models.faster_rcnn:prepare"
-
-# %% slideshow={"slide_type": "skip"} mirror="models.faster_rcnn:resize,models.backbones:folded"
+# What is the same around every detector comes from `geodl_course.plumbing`: check the input, bring it to the size that
+# the backbone wants and boxes back, fold batch norm into the convolutions for evaluation.
 
 # %% mirror="models.faster_rcnn:FasterRCNN"
 
@@ -350,7 +350,7 @@ model = small_detector(classes=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Most weights sit in the box head's first dense layer, as in the paper. Because parts are handed in, lecture 06
-# adds a mask branch and the full budget a ResNet-50 without touching this class. Plumbing is not on the slides.
+# adds a mask branch and the full budget a ResNet-50 without touching this class.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Is it right? The same weights in two detectors

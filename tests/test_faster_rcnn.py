@@ -8,8 +8,11 @@ from torch import nn
 
 from geodl_course.chips import Targets
 from geodl_course.models import backbones, build
-from geodl_course.models.backbones import folded, resnet_fpn, small_backbone
-from geodl_course.models.faster_rcnn import Detections, faster_rcnn, roi_levels
+from geodl_course.models.backbones import resnet_fpn, small_backbone
+from geodl_course.models.detections import Detections
+from geodl_course.models.faster_rcnn import faster_rcnn
+from geodl_course.models.roi_heads import roi_levels
+from geodl_course.plumbing import folded
 
 
 def scene(count=2, size=64, bands=3):

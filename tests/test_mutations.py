@@ -1,13 +1,13 @@
 """The oracles can fail: parts are broken on purpose, and the comparison with torchvision must notice each time.
 
-Mirrored code imports names, so a part is replaced in the module that uses it.
+Mirrored code imports names, so a part is replaced in both modules that may use it.
 """
 
 import pytest
 import torch
 from torch.nn import functional
 
-from geodl_course.models import faster_rcnn
+from geodl_course.models import roi_heads, rpn
 from geodl_course.ops import boxes, matching, roi_align
 from tests.oracles.test_faster_rcnn_oracles import compare_detections, compare_losses
 
@@ -53,7 +53,7 @@ def greedy(*arguments):
     return batched_nms(*rest, 0.95, keep)
 
 
-pyramid_anchors, detect, match_boxes = faster_rcnn.pyramid_anchors, faster_rcnn.detect, matching.match_boxes
+pyramid_anchors, detect, match_boxes = rpn.pyramid_anchors, roi_heads.detect, matching.match_boxes
 cut, encode, batched_nms = roi_align.roi_align, boxes.encode_boxes, boxes.batched_nms
 smooth_l1 = functional.smooth_l1_loss
 
@@ -74,6 +74,12 @@ LOSSES = {
 }
 
 
+def replace_part(monkeypatch, name, broken):
+    for module in (rpn, roi_heads):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, broken)
+
+
 def test_nothing_broken():
     compare_detections("one level")
     compare_losses("one level")
@@ -81,14 +87,14 @@ def test_nothing_broken():
 
 @pytest.mark.parametrize("name", DETECTION)
 def test_broken_detection_is_noticed(monkeypatch, name):
-    monkeypatch.setattr(faster_rcnn, *DETECTION[name])
+    replace_part(monkeypatch, *DETECTION[name])
     with pytest.raises(AssertionError):
         compare_detections("one level")
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_broken_training_is_noticed(monkeypatch, name):
-    monkeypatch.setattr(faster_rcnn, *LOSSES[name])
+    replace_part(monkeypatch, *LOSSES[name])
     with pytest.raises(AssertionError):
         compare_losses("one level")
 
@@ -98,6 +104,6 @@ def test_wrong_beta_is_noticed(monkeypatch):
         def __getattr__(self, name):
             return wrong_beta if name == "smooth_l1_loss" else getattr(functional, name)
 
-    monkeypatch.setattr(faster_rcnn, "F", Broken())
+    replace_part(monkeypatch, "F", Broken())
     with pytest.raises(AssertionError):
         compare_losses("one level")

@@ -1,17 +1,12 @@
 """Backbones: from images to feature maps."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchvision.models import get_model_weights
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-
-def conv_block(inputs, outputs, stride=1):
-    """Convolution, batch norm, ReLU: (B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)  # batch norm brings its own bias
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+from geodl_course.models.layers import conv_block
 
 
 class SmallBackbone(nn.Sequential):
@@ -35,25 +30,6 @@ class SmallBackbone(nn.Sequential):
 def small_backbone(bands=3, widths=(32, 64, 96)):
     """The quick budget's backbone: images (B, bands, H, W) → (B, widths[-1], H / 4, W / 4)."""
     return SmallBackbone(bands, widths)
-
-
-def folded(block, images):
-    """What block does with images (B, C, H, W) in evaluation, batch norm folded into the convolutions → (B, D, H, W).
-
-    In evaluation batch norm is a fixed scale and shift per channel, which the convolution's weights can take on: one
-    multiplication of the weights replaces a pass over the map. Layers in a Sequential fold, all else runs as it is.
-    """
-    if not isinstance(block, nn.Sequential):
-        return block(images)
-    layers = list(block)
-    if [type(layer) for layer in layers] != [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] or layers[0].bias is not None:
-        for layer in layers:
-            images = folded(layer, images)
-        return images
-    convolution, norm, _ = layers
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (D,)
-    weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    return F.conv2d(images, weight, bias, convolution.stride, convolution.padding).relu_()
 
 
 def resnet_fpn(name="resnet50", pretrained=True, bands=3, frozen=None):

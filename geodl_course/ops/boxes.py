@@ -86,6 +86,15 @@ def take(values, index):
     return values[image, index]
 
 
+def trim(valid, *values):
+    """Values (B, P, ...) without the columns in which no image has anything valid (B, P) → the same, narrower.
+
+    One column stays where nothing is valid at all.
+    """
+    most = max(1, int(valid.sum(dim=1).max()))  # valid ones come first in each row
+    return [value[:, :most] for value in values]
+
+
 def batched_nms(boxes, scores, groups, valid, threshold, keep):
     """Non-maximum suppression of boxes (B, N, 4), scores (B, N), valid (B, N) → index (B, keep), valid (B, keep).
 

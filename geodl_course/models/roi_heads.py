@@ -1,0 +1,137 @@
+"""The second stage of Faster R-CNN: what is it, and where exactly? RoIs are cut out of the maps, named and corrected.
+
+Symbols: B images, P proposals, R RoIs, C channels, n x n bins, K classes (label 0: background), D detections.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from geodl_course.models.detections import Detections
+from geodl_course.models.layers import start_small
+from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
+from geodl_course.ops.matching import match_boxes, sample
+from geodl_course.ops.roi_align import roi_align, roi_align_flat
+
+
+def sample_rois(proposals, valid, targets, positive, negative, number, fraction):
+    """RoIs to learn from, of proposals (B, P, 4), valid (B, P) → rois (B, R, 4), valid, labels, objects.
+
+    labels (B, R): the object's class from IoU positive on, background (0) below negative; objects (B, R, 4): the box
+    of that object. Fast R-CNN (arXiv 1504.08083), section 2.3.
+    """
+    # The objects themselves join: while the RPN is untrained they are the only good proposals there are.
+    boxes = torch.cat((proposals, targets.boxes), dim=1)
+    valid = torch.cat((valid, targets.valid), dim=1)
+    matched, state = match_boxes(box_iou(boxes, targets.boxes), targets.valid, positive, negative, force_best=False)
+    index, valid = sample(state.masked_fill(~valid, -1), number, fraction)
+    matched = take(matched, index)
+    labels = take(targets.labels, matched) * (take(state, index) == 1)  # background is 0
+    return trim(valid, take(boxes, index), valid, labels, take(targets.boxes, matched))
+
+
+def roi_levels(boxes, scales, canonical_size, canonical_level):
+    """Which map suits boxes (B, R, 4), of maps with scales [1/4, 1/8, ...] → level (B, R), 0 the finest.
+
+    A box of canonical_size pixels belongs to level canonical_level, where level k has the scale 1 / 2^k, and one of
+    half the size to the level below. Feature Pyramid Networks (arXiv 1612.03144), equation 1.
+    """
+    first, last = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
+    level = (canonical_level + torch.log2(box_area(boxes).sqrt() / canonical_size) + 1e-6).floor()
+    return level.clamp(first, last).long() - first
+
+
+def pool_rois(maps, boxes, size, output_size, sampling_ratio, aligned, canonical_size, canonical_level):
+    """RoIs (B, R, 4) cut from the fitting one of maps [(B, C, H, W), ...] of images (h, w) → (B, R, C, n, n)."""
+    scales = [2.0 ** round(math.log2(level.shape[-2] / size[0])) for level in maps]
+    if len(maps) == 1:
+        return roi_align(maps[0], boxes, output_size, scales[0], sampling_ratio, aligned)
+    chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (B, R)
+    pooled = maps[0].new_zeros(*boxes.shape[:2], output_size, output_size, maps[0].shape[1])
+    for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
+        image, roi = (chosen == number).nonzero(as_tuple=True)
+        cut = roi_align_flat(level, boxes[image, roi], image, output_size, scale, sampling_ratio, aligned)
+        pooled[image, roi] = cut.permute(0, 2, 3, 1)
+    return pooled.permute(0, 1, 4, 2, 3)
+
+
+class BoxHead(nn.Module):
+    """Pooled features (B, R, C, n, n) → class logits (B, R, K + 1), deltas (B, R, K + 1, 4)."""
+
+    def __init__(self, trunk, hidden, classes):
+        super().__init__()
+        self.trunk = trunk
+        self.classes = nn.Linear(hidden, classes + 1)  # background is class 0
+        self.deltas = nn.Linear(hidden, 4 * (classes + 1))  # each class corrects boxes in its own way
+        start_small(self.classes, 0.01)
+        start_small(self.deltas, 0.001)
+
+    def forward(self, pooled):
+        hidden = self.trunk(pooled.flatten(0, 1))  # all RoIs of all images at once: (B * R, hidden)
+        hidden = hidden.unflatten(0, pooled.shape[:2])
+        return self.classes(hidden), self.deltas(hidden).unflatten(-1, (-1, 4))
+
+
+class FlattenBins(nn.Module):
+    """Pooled features (N, C, n, n) → (N, n * n * C): bin by bin, as they lie in memory, so nothing is copied."""
+
+    def forward(self, pooled):
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
+
+def two_layers(inputs, hidden):
+    """The trunk of the box head: (N, C, n, n) with C * n * n = inputs → (N, hidden)."""
+    first, second = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
+    return nn.Sequential(FlattenBins(), first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+
+
+def box_losses(logits, deltas, labels, goals):
+    """Losses of logits (V, K + 1), deltas (V, K + 1, 4) of V RoIs against labels (V,), goals (V, 4) → two scalars.
+
+    {"classifier", "box_reg"}: cross-entropy, and smooth L1 of the true class's deltas over all RoIs, background
+    included in the mean but without a box of its own. Fast R-CNN (arXiv 1504.08083), section 2.3, equation 1.
+    """
+    number = max(1, len(labels))
+    classifier = F.cross_entropy(logits, labels, reduction="sum") / number
+    found = labels > 0
+    own = deltas[found, labels[found]]  # the deltas of the class that is there, (V1, 4)
+    box_reg = F.smooth_l1_loss(own, goals[found], beta=1 / 9, reduction="sum") / number
+    return {"classifier": classifier, "box_reg": box_reg}
+
+
+def detect(logits, deltas, rois, valid, size, weights, score, threshold, keep, smallest):
+    """Detections from logits (B, R, K + 1), deltas (B, R, K + 1, 4), rois (B, R, 4), valid (B, R).
+
+    score: the lowest score to report; threshold: IoU above which the better of two boxes of a class wins; keep: at
+    most so many an image; smallest: shortest side in pixels.
+    """
+    scores = logits.softmax(dim=-1, dtype=rois.dtype)[..., 1:]  # background is no detection: (B, R, K)
+    boxes = decode_boxes(deltas[..., 1:, :], rois[:, :, None], weights)  # (B, R, K, 4)
+    boxes = clip_boxes(boxes, size)
+    labels = torch.arange(1, logits.shape[-1], device=logits.device).expand_as(scores)
+    valid = valid[..., None] & (scores > score) & ((boxes[..., 2:] - boxes[..., :2]) >= smallest).all(dim=-1)
+    boxes, scores, labels, valid = (part.flatten(1, 2) for part in (boxes, scores, labels, valid))  # (B, R * K, ...)
+    index, valid = batched_nms(boxes, scores, labels, valid, threshold, keep)
+    boxes, scores, labels = (take(part, index) for part in (boxes, scores, labels))
+    return Detections(boxes * valid[..., None], scores * valid, labels * valid, valid)
+
+
+class RoIHeads(nn.Module):
+    """Maps [(B, C, H, W), ...], proposals (B, P, 4), valid (B, P) → Detections, in training losses."""
+
+    def __init__(self, head, settings):
+        super().__init__()
+        self.head, self.settings = head, settings
+
+    def forward(self, maps, size, rois, valid, targets=None):
+        settings, weights = self.settings, self.settings["detect"]["weights"]
+        if self.training:
+            rois, valid, labels, objects = sample_rois(rois, valid, targets, **settings["rois"])
+        pooled = pool_rois(maps, rois, size, **settings["pool"])  # (B, R, C, n, n)
+        logits, deltas = self.head(pooled)  # (B, R, K + 1), (B, R, K + 1, 4)
+        if not self.training:
+            return detect(logits, deltas, rois, valid, size, **settings["detect"])
+        goals = encode_boxes(objects[valid], rois[valid], weights)
+        return box_losses(logits[valid], deltas[valid], labels[valid], goals)

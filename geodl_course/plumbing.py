@@ -1,0 +1,87 @@
+"""What every detector needs around its network: input checks, other sizes in and out, batch norm folded away.
+
+No lecture builds these; they are the same for all systems.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from geodl_course.chips import check_targets
+
+
+def check_batch(images, targets, backbone, classes, training):
+    """Raise ValueError where images (B, C, H, W) or their Targets do not fit the model; says what to do about it."""
+    weight = next(p for p in backbone.parameters() if p.ndim == 4)  # the first convolution: (D, C, 3, 3)
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: pass one float tensor (B, C, H, W)")
+    if images.device != weight.device:
+        raise ValueError(f"images are on {images.device}, the model on {weight.device}: move one with .to(device)")
+    bands = images.shape[1], weight.shape[1]
+    if bands[0] != bands[1]:
+        raise ValueError(f"images have {bands[0]} bands, the backbone takes {bands[1]}: build the model with bands=")
+    if training and targets is None:
+        raise ValueError("a model in training needs targets: pass Targets, or call model.eval() to detect")
+    if training and targets.boxes.device != images.device:
+        raise ValueError(f"targets are on {targets.boxes.device}, images on {images.device}: use targets.to(device)")
+    if training:
+        check_targets(targets, tuple(images.shape[-2:]), classes)
+
+
+def prepare(images, transform, training):
+    """Images (B, C, H, W) as the backbone wants them → batch (B, C, H', W'), size (h, w) of the part that is image."""
+    if transform is None:  # chips come normalised and of one size
+        return images.contiguous(memory_format=torch.channels_last), tuple(images.shape[-2:])
+    mean, std = (images.new_tensor(transform[key])[:, None, None] for key in ("mean", "std"))
+    images = resize((images - mean) / std, training, **transform["resize"])
+    size = tuple(images.shape[-2:])
+    down, right = (-side % transform["multiple"] for side in size)  # a pyramid halves sizes several times
+    return F.pad(images, (0, right, 0, down)).contiguous(memory_format=torch.channels_last), size
+
+
+def resize(images, training, min_size, max_size, fixed_size):
+    """Images (B, C, H, W) with the shorter side at min_size, the longer at most max_size → (B, C, h, w).
+
+    min_size is a list: training draws one for the batch, evaluation uses the last. fixed_size (width, height) wins.
+    """
+    if fixed_size is not None:
+        return F.interpolate(images, size=(fixed_size[1], fixed_size[0]), mode="bilinear", align_corners=False)
+    draw = int(torch.rand(()) * len(min_size)) if training and len(min_size) > 1 else -1
+    height, width = images.shape[-2:]
+    scale = min(min_size[draw] / min(height, width), max_size / max(height, width))
+    options = {"mode": "bilinear", "align_corners": False, "recompute_scale_factor": True}
+    return images if scale == 1 else F.interpolate(images, scale_factor=scale, **options)
+
+
+def resize_boxes(boxes, old, new):
+    """Boxes (..., 4) on an image of size old (H, W), moved to the same image at size new (H, W) → (..., 4)."""
+    if tuple(old) == tuple(new):
+        return boxes
+    y, x = (torch.tensor(new, dtype=torch.float32) / torch.tensor(old, dtype=torch.float32)).tolist()
+    return boxes * boxes.new_tensor([x, y, x, y])  # float32 ratios also for float64 boxes: torchvision's rounding
+
+
+def feature_maps(backbone, images, training):
+    """What backbone makes of images (B, 3, H, W) → dict of maps (B, C, H, W), finest first."""
+    maps = backbone(images) if training else folded(backbone, images)
+    maps = maps if isinstance(maps, dict) else {"0": maps}  # a backbone with one level may return it bare
+    return {name: level.to(images.dtype) for name, level in maps.items()}  # half precision is too coarse for boxes
+
+
+def folded(block, images):
+    """What block does with images (B, C, H, W) in evaluation, batch norm folded into the convolutions → (B, D, H, W).
+
+    In evaluation batch norm is a fixed scale and shift per channel, which the convolution's weights can take on: one
+    multiplication of the weights replaces a pass over the map. Layers in a Sequential fold, all else runs as it is.
+    """
+    if not isinstance(block, nn.Sequential):
+        return block(images)
+    layers = list(block)
+    if [type(layer) for layer in layers] != [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] or layers[0].bias is not None:
+        for layer in layers:
+            images = folded(layer, images)
+        return images
+    convolution, norm, _ = layers
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (D,)
+    weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return F.conv2d(images, weight, bias, convolution.stride, convolution.padding).relu_()
