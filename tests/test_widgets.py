@@ -157,9 +157,9 @@ def test_a_new_step_changes_the_picture():
     boxes, scores = boxes_and_scores(3, 30)
     state = widgets.NmsState(DISPLAY, boxes, scores)
     figure = widgets.nms_draw(widgets.nms_compute(state))
-    first = widgets._png(figure)
+    first = widgets.png(figure)
     widgets.nms_draw(widgets.nms_compute(dataclasses.replace(state, step=1)), figure)
-    assert widgets._png(figure) != first
+    assert widgets.png(figure) != first
 
 
 # ---- the shells

@@ -40,7 +40,7 @@ def main():
             draw(data, figure)
             figure.canvas.draw()
             ticks.append(time.perf_counter())
-            widgets._png(figure)
+            widgets.png(figure)
             ticks.append(time.perf_counter())
             rows.append(np.diff(ticks) * 1e3)
         compute_ms, draw_ms, png_ms = (statistics.median(column) for column in zip(*rows, strict=True))
