@@ -329,7 +329,7 @@ ax.imshow(colour_ids(tiny), extent=(0, 9, 6, 0))
 plots.draw_boxes(ax, [box], plots.MISSED, width=2.5)
 _ = ax.set(xticks=range(10), yticks=range(7), title=f"box {box.astype(int).tolist()}: 5 × 3 pixels")
 
-# %% mirror="chips:boxes_from_instances" tags=["nbval-check-output"]
+# %% mirror="chips.record:boxes_from_instances" tags=["nbval-check-output"]
 check_same(boxes_with_a_loop, boxes_from_instances, ids)
 check_same(boxes_with_a_loop, boxes_from_instances, np.random.default_rng(0).integers(0, 60, (128, 128)))
 

@@ -36,7 +36,8 @@ def area(box):  # half-open
     """
     return width(box) * height(box)
 ''',
-    "words.py": 'RIGHT = "right"\n',
+    "words/__init__.py": "from geodl_course.words.praise import RIGHT\n",
+    "words/praise.py": 'RIGHT = "right"\n',
     "teaching.py": """from geodl_course.words import RIGHT
 
 
@@ -191,7 +192,7 @@ def test_a_fresh_course_is_not_built_again(copy):
         ("geodl_course/ops/areas.py", "width(box) * height", "width(box) + height", "geodl_course"),
         ("geodl_course/ops/sides.py", "box[2] - box[0]", "box[0] - box[2]", "geodl_course"),
         ("geodl_course/teaching.py", '"wrong"', '"other"', "geodl_course"),
-        ("geodl_course/words.py", '"right"', '"correct"', "geodl_course"),  # imported by teaching alone
+        ("geodl_course/words/praise.py", '"right"', '"correct"', "geodl_course"),  # teaching imports it through words
         ("lectures/07_areas.py", "Say it", "Sing it", "07_areas.py changed"),
         ("notebooks/07_areas.ipynb", "# Areas", "# Volumes", "edited by hand"),
         ("notebooks/07_areas.ipynb", "width(box) * height", "width(box) + height", "edited by hand"),

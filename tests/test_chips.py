@@ -48,6 +48,7 @@ def rasters(size=8):
     return hnp.arrays(np.uint16, (size, size), elements=st.sampled_from([0, 0, 0, 1, 2, 7, 300, 65535]))
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(rasters())
 def test_boxes_are_the_extent_of_each_id(raster):
     ids, boxes = boxes_from_instances(raster)

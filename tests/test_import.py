@@ -9,8 +9,8 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 HEAVY = ("torch", "torchvision", "rasterio", "geopandas", "ipywidgets", "matplotlib", "IPython", "accelerate")
 BLOCKED = ("rasterio", "geopandas", "pyogrio", "fiona", "ipywidgets", "IPython", "jupyterlab", "notebook", "nbclient")
-TRAINING = ["chips", "windows", "training", "evaluation", "models", "models.faster_rcnn", "models.backbones"]
-TRAINING += ["ops.boxes", "ops.anchors", "ops.matching", "ops.roi_align"]
+TRAINING = ["chips", "windows", "training", "training.__main__", "evaluation", "models", "models.faster_rcnn"]
+TRAINING += ["models.backbones", "ops.boxes", "ops.anchors", "ops.matching", "ops.roi_align"]
 
 
 def python(code):

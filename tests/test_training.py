@@ -17,6 +17,7 @@ from torch import nn
 
 from geodl_course import models, training
 from geodl_course.chips import ChipDataset, DatasetInfo, Targets, save_npz
+from geodl_course.training.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -205,7 +206,7 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch
         Path(path).write_bytes(b"half a checkp")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.torch, "save", half)
+    monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space left"):
         fit(pointer(), Squares(), epochs=2, checkpoint=tmp_path, resume=True)
     assert (tmp_path / "resume.pt").read_bytes() == before
@@ -424,7 +425,7 @@ def test_command_line_trains_and_resumes(tmp_path):
     command = ["faster_rcnn", "--data", stored(tmp_path), "--checkpoint", str(tmp_path / "run")]
     first = run("-m", "geodl_course.training", *command, "--steps", "2")
     assert "AP50" in first.stdout and "100%" in first.stderr and "classifier" in first.stderr
-    training.main([*command, "--epochs", "3", "--resume"])
+    main([*command, "--epochs", "3", "--resume"])
     state = torch.load(tmp_path / "run" / "resume.pt", weights_only=True)
     assert len(state["history"]["steps"]) == 3
     assert training.load_model(tmp_path / "run").settings["classes"] == 2

@@ -1,0 +1,134 @@
+"""Decoded chips of a split in memory, and stored as .npz for machines without rasterio."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geodl_course.chips.reading import image_files, read_info, read_split
+from geodl_course.chips.record import ChipError, boxes_from_instances, info_from_dict, info_to_dict, valid_pixels
+
+
+class ChipDataset(torch.utils.data.Dataset):
+    """Decoded chips of one split: item i is (image (C, H, W) float32, target dict boxes (M, 4), labels (M,), [masks]).
+
+    All chips are decoded once and kept as they are on disk (`images` (N, C, H, W), uint8, uint16 or float32), so an
+    epoch never waits for decoding. With `normalise`, bands are (x - mean) / std of dataset.json, and nodata is 0; else
+    images are the stored values. `masks=True` adds masks (M, H, W) bool. `limit` takes that many chips, spread evenly
+    over the split. Raises ChipError for a folder that breaks the rules. Lecture 01 builds it.
+    """
+
+    def __init__(self, folder, split, masks=False, normalise=True, limit=None):
+        info = read_info(folder)
+        stems = _spread(list(image_files(folder, split)), limit)
+        size = (len(info.bands), info.chip_size, info.chip_size)
+        arrays = {"stems": np.array(stems, dtype=str), "images": np.empty((len(stems), *size), info.dtype)}
+        objects, rasters, keys = [], [], []
+        for i, chip in enumerate(read_split(folder, split, stems)):
+            arrays["images"][i] = chip.image
+            objects.append((chip.boxes, chip.labels))
+            if masks and chip.instances is None:
+                raise ChipError(f"{folder}: this data set has boxes only, no masks. Leave out masks=True.")
+            for k, name in enumerate(info.classes if masks else (), start=1):
+                if name in chip.instances:
+                    rasters.append(chip.instances[name].astype(np.uint16))
+                    keys.append((i, k))
+        arrays["counts"] = np.array([len(labels) for _, labels in objects], np.int64)
+        arrays["boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes, _ in objects)])
+        arrays["labels"] = np.concatenate([np.zeros(0, np.int64), *(labels for _, labels in objects)])
+        if masks:
+            arrays["rasters"] = np.array(rasters, np.uint16).reshape(-1, *size[1:])
+            arrays["raster_keys"] = np.array(keys, np.int64).reshape(-1, 2)
+        self._set(info, split, arrays, masks, normalise)
+
+    def _set(self, info, split, arrays, masks, normalise):
+        self.info, self.split, self.arrays, self.masks, self.normalise = info, split, arrays, masks, normalise
+        self.classes, self.stems, self.images = info.classes, arrays["stems"].tolist(), arrays["images"]
+        self._ends = np.cumsum(arrays["counts"])
+
+    def __len__(self):
+        return len(self.stems)
+
+    def __getitem__(self, i):
+        i = range(len(self))[i]
+        rows = slice(self._ends[i] - self.arrays["counts"][i], self._ends[i])
+        target = {
+            "boxes": torch.from_numpy(self.arrays["boxes"][rows].copy()),
+            "labels": torch.from_numpy(self.arrays["labels"][rows].copy()),
+        }
+        if self.masks:
+            target["masks"] = torch.from_numpy(self._masks(i))
+        return torch.from_numpy(self._image(i)), target
+
+    def _image(self, i):
+        image = self.images[i].astype(np.float32)
+        if not self.normalise:
+            return image
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.info.mean, self.info.std))
+        scaled = (image - mean) / std
+        if self.info.nodata is not None:
+            scaled = np.where(valid_pixels(self.images[i], self.info.nodata), scaled, np.float32(0))
+        return scaled
+
+    def _masks(self, i):
+        low, high = np.searchsorted(self.arrays["raster_keys"][:, 0], [i, i + 1])
+        masks = [r == boxes_from_instances(r)[0][:, None, None] for r in self.arrays["rasters"][low:high]]
+        return np.concatenate([np.zeros((0, *self.images.shape[-2:]), bool), *masks])
+
+    def save(self, path):
+        """Write the decoded chips as .npz; `load` needs numpy and torch only."""
+        return save_npz(path, self)
+
+    @classmethod
+    def load(cls, path, split=None, masks=False, normalise=True, limit=None):
+        """Chips of one split from an .npz of `save` or `save_npz`; `split` may be left out where there is only one."""
+        with np.load(path, allow_pickle=False) as stored:
+            splits = sorted({key.split("/")[0] for key in stored.files if "/" in key})
+            if split is None and len(splits) == 1:
+                split = splits[0]
+            if split not in splits:
+                raise ChipError(f"{path} holds the splits {', '.join(splits) or 'none'}, not '{split}'. Choose one.")
+            info = info_from_dict(json.loads(str(stored["info"])), path)
+            arrays = {key.split("/")[1]: stored[key] for key in stored.files if key.startswith(f"{split}/")}
+        if masks and "rasters" not in arrays:
+            raise ChipError(f"{path} was saved without masks. Save it again from ChipDataset(..., masks=True).")
+        dataset = cls.__new__(cls)
+        dataset._set(info, split, arrays, masks, normalise)
+        return dataset if limit is None else dataset.take(_spread(range(len(dataset)), limit))
+
+    def take(self, indices):
+        """The same data set with the chips `indices` only, in their order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        counts, ends = self.arrays["counts"], self._ends
+        rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(ends[i] - counts[i], ends[i]) for i in indices)])
+        arrays = {key: self.arrays[key][indices] for key in ("stems", "images", "counts")}
+        arrays |= {key: self.arrays[key][rows] for key in ("boxes", "labels")}
+        if "rasters" in self.arrays:
+            keys = self.arrays["raster_keys"]
+            chosen = [(n, r) for n, i in enumerate(indices) for r in np.flatnonzero(keys[:, 0] == i)]
+            arrays["rasters"] = self.arrays["rasters"][[r for _, r in chosen]]
+            arrays["raster_keys"] = np.array([(n, keys[r, 1]) for n, r in chosen], np.int64).reshape(-1, 2)
+        dataset = type(self).__new__(type(self))
+        dataset._set(self.info, self.split, arrays, self.masks, self.normalise)
+        return dataset
+
+
+def _spread(items, limit):
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
+
+
+def save_npz(path, *datasets):
+    """Write the decoded chips of several splits of one data set into one .npz, atomically, and return its path."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    arrays = {f"{d.split}/{key}": value for d in datasets for key, value in d.arrays.items()}
+    try:
+        with open(part, "wb") as file:
+            np.savez_compressed(file, info=json.dumps(info_to_dict(datasets[0].info)), **arrays)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,139 @@
+"""A chip folder, read: everything found in it is checked, and a ChipError names file and next step."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from geodl_course.chips.rasters import raster_env, read_raster
+from geodl_course.chips.record import SPLITS, Chip, ChipError, check_chip, check_instances, derive_boxes, info_from_dict
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
+
+
+def read_info(folder):
+    """DatasetInfo of a chip folder. Raises ChipError where dataset.json is missing, broken or lacks a field."""
+    path = Path(folder) / "dataset.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ChipError(
+            f"{path} is missing, so {folder} is no chip folder. Make it with data_scripts/make.py, fetch.py or chip.py."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ChipError(f"{path}: not valid JSON ({error}). Repair it or make the data set again.") from None
+    return info_from_dict(fields, path)
+
+
+def image_files(folder, split):
+    """{stem: path} of the images of one split, in order. Raises ChipError where the split has none."""
+    images = Path(folder) / split / "images"
+    if not images.is_dir():
+        have = [s for s in SPLITS if (Path(folder) / s / "images").is_dir()]
+        raise ChipError(f"{images} is missing. Splits of this data set: {', '.join(have) or 'none'}.")
+    files = {}
+    for path in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
+        if path.stem in files:
+            raise ChipError(f"{path}: {files[path.stem].name} has the same stem. Keep one of the two.")
+        files[path.stem] = path
+    return files
+
+
+def _read_boxes(folder, split, info, stems):
+    path = Path(folder) / split / "boxes.json"
+    if not path.exists():
+        return None
+    try:
+        coco = json.loads(path.read_text(encoding="utf-8"))
+        names = {c["id"]: c["name"] for c in coco["categories"]}
+        images = {i["id"]: i["file_name"] for i in coco["images"]}
+        found = [(a["image_id"], a["category_id"], a["bbox"]) for a in coco["annotations"]]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ChipError(f"{path}: not a COCO file ({error!r}). It needs images, annotations and categories.") from None
+    for name in images.values():
+        if Path(name).stem not in stems:
+            raise ChipError(f"{path} names image '{name}', which is not in {path.parent / 'images'}. Restore the "
+                            "image, or take its entry out of boxes.json.")
+    boxes = {stem: ([], []) for stem in stems}
+    for image, category, (x, y, w, h) in found:
+        if image not in images or names.get(category) not in info.classes:
+            raise ChipError(
+                f"{path}: an annotation has image_id {image} and category_id {category} ('{names.get(category)}'), "
+                "but one of them is not listed in this file or in dataset.json. Correct the id or remove it."
+            )
+        rows, labels = boxes[Path(images[image]).stem]
+        rows.append((x, y, x + w, y + h))
+        labels.append(info.classes.index(names[category]) + 1)
+    return {
+        stem: (np.array(rows, np.float32).reshape(-1, 4), np.array(labels, np.int64))
+        for stem, (rows, labels) in boxes.items()
+    }
+
+
+def _class_folders(folder, split, info, stems):
+    labels = Path(folder) / split / "labels"
+    names = sorted(p.name for p in labels.iterdir() if p.is_dir()) if labels.is_dir() else []
+    for name in names:
+        if name not in info.classes:
+            check_instances(np.zeros((1, 1), np.uint8), name, info, labels / name)
+        for path in sorted((labels / name).iterdir()):
+            if path.suffix.lower() in (".jpg", ".jpeg"):
+                raise ChipError(f"{path}: JPEG changes pixel values, so the ids are lost. Write labels as GeoTIFF.")
+            if path.suffix == ".tif" and path.stem not in stems:
+                raise ChipError(f"{path}: no image of this name in {labels.parent / 'images'}. Restore the image, or "
+                                "remove the label raster.")
+    return names
+
+
+def read_split(folder, split, stems=None):
+    """Yield the chips of a split one by one; the reading side of everything."""
+    folder, info = Path(folder), read_info(folder)
+    files = image_files(folder, split)
+    boxes = _read_boxes(folder, split, info, files)
+    names = _class_folders(folder, split, info, files)
+    if boxes is not None and names:
+        raise ChipError(f"{folder / split} has both boxes.json and labels/. Keep the one that is right.")
+    with raster_env():
+        for stem in files if stems is None else stems:
+            if stem not in files:
+                raise ChipError(f"{folder / split / 'images'}: no image '{stem}'. Choose one of its {len(files)}.")
+            image, transform, crs = read_raster(files[stem])
+            chip = Chip(stem, image, transform=transform, crs=crs or info.crs)
+            if boxes is None:
+                rasters = {n: folder / split / "labels" / n / f"{stem}.tif" for n in names}
+                chip.instances = {n: _read_ids(path) for n, path in rasters.items() if path.exists()}
+            else:
+                chip.boxes, chip.labels = boxes[stem]
+            check_chip(chip, info, files[stem])
+            yield chip if boxes is not None else derive_boxes(chip, info)
+
+
+def _read_ids(path):
+    bands, _, _ = read_raster(path)
+    if len(bands) != 1:
+        raise ChipError(f"{path}: a label raster has one band, this one {len(bands)}. Write one raster a class.")
+    return bands[0]
+
+
+def read_chip(folder, split, stem):
+    """The Chip `stem` of a split, with boxes derived from its instance rasters or taken from boxes.json."""
+    return next(read_split(folder, split, [stem]))
+
+
+def validate(folder):
+    """Read every chip of a folder and raise ChipError for the first that breaks the rules, naming file and next step.
+
+    Chips without objects and splits that a data set does not have are legal.
+    """
+    info = read_info(folder)
+    splits = [s for s in SPLITS if (Path(folder) / s).is_dir()]
+    if not splits:
+        raise ChipError(f"{folder} has none of the folders train, val, test. Make the data set again.")
+    for split in splits:
+        found = sum(1 for _ in read_split(folder, split))
+        expected = info.counts.get(split, {}).get("chips", found)
+        if found != expected:
+            raise ChipError(
+                f"{Path(folder) / split / 'images'} holds {found} chips, dataset.json counts {expected}. "
+                "Make the data set again, or correct counts in dataset.json."
+            )

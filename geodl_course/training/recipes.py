@@ -1,0 +1,30 @@
+"""How long the course trains what, by budget, and the data and models that names stand for."""
+
+from importlib import import_module
+from pathlib import Path
+
+from geodl_course.chips import ChipDataset
+
+RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, settings of fit
+    ("faster_rcnn", "quick"): ("faster_rcnn", {"seconds": 90}),
+    ("faster_rcnn", "full"): ("faster_rcnn_resnet50_fpn", {"epochs": 12, "lr": 2e-4, "batch_size": 16}),
+}
+
+
+def open_chips(name, split):
+    """The chips of one split of a data set: its name, a chip folder, or an .npz of decoded chips."""
+    if str(name).endswith(".npz"):
+        return ChipDataset.load(name, split)
+    from geodl_course import datasets
+
+    folder = Path(name) if Path(name, "dataset.json").exists() else datasets.find(name)
+    if folder is None:
+        raise SystemExit(f"there is no data set {name!r}: make it with `python data_scripts/make.py {name}`, "
+                         f"or fetch it with `python data_scripts/fetch.py {name}`")
+    return ChipDataset(folder, split)
+
+
+def make_model(system, function, data):
+    """What `function` of models/SYSTEM.py builds for the classes and bands of a ChipDataset."""
+    make = getattr(import_module(f"geodl_course.models.{system}"), function)
+    return make(classes=len(data.classes), bands=len(data.info.bands))
