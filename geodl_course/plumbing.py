@@ -45,6 +45,8 @@ def resize(images, training, min_size, max_size, fixed_size):
     min_size is a list: training draws one for the batch, evaluation uses the last. fixed_size (width, height) wins.
     """
     if fixed_size is not None:
+        if images.shape[-2:] == (fixed_size[1], fixed_size[0]):
+            return images
         return F.interpolate(images, size=(fixed_size[1], fixed_size[0]), mode="bilinear", align_corners=False)
     draw = int(torch.rand(()) * len(min_size)) if training and len(min_size) > 1 else -1
     height, width = images.shape[-2:]
@@ -63,7 +65,10 @@ def resize_boxes(boxes, old, new):
 
 def feature_maps(backbone, images, training):
     """What backbone makes of images (B, 3, H, W) → dict of maps (B, C, H, W), finest first."""
-    maps = backbone(images) if training else folded(backbone, images)
+    if not training and hasattr(backbone, "stages"):  # a map after each stage: it folds stage by stage
+        maps = backbone(images, folded)
+    else:
+        maps = backbone(images) if training else folded(backbone, images)
     maps = maps if isinstance(maps, dict) else {"0": maps}  # a backbone with one level may return it bare
     return {name: level.to(images.dtype) for name, level in maps.items()}  # half precision is too coarse for boxes
 

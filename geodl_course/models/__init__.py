@@ -2,7 +2,10 @@
 
 from importlib import import_module
 
-TABLE = {"faster_rcnn": "faster_rcnn:faster_rcnn"}  # name: module:function, imported when asked for
+TABLE = {  # name: module:function, imported when asked for
+    "faster_rcnn": "faster_rcnn:faster_rcnn",
+    "ssd": "ssd:ssd",
+}
 
 
 def build(name, **settings):

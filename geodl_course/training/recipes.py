@@ -1,6 +1,7 @@
 """How long the course trains what, by budget, and the data and models that names stand for."""
 
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from geodl_course.chips import ChipDataset
@@ -8,6 +9,8 @@ from geodl_course.chips import ChipDataset
 RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, settings of fit
     ("faster_rcnn", "quick"): ("faster_rcnn", {"seconds": 90}),
     ("faster_rcnn", "full"): ("faster_rcnn_resnet50_fpn", {"epochs": 12, "lr": 2e-4, "batch_size": 16}),
+    ("ssd", "quick"): ("ssd", {"seconds": 90}),
+    ("ssd", "full"): ("ssd300_vgg16", {"epochs": 40, "lr": 2e-4, "batch_size": 32}),
 }
 
 
@@ -25,6 +28,7 @@ def open_chips(name, split):
 
 
 def make_model(system, function, data):
-    """What `function` of models/SYSTEM.py builds for the classes and bands of a ChipDataset."""
+    """What `function` of models/SYSTEM.py builds for the classes, bands and, if it asks, chip size of a ChipDataset."""
     make = getattr(import_module(f"geodl_course.models.{system}"), function)
-    return make(classes=len(data.classes), bands=len(data.info.bands))
+    own = {"size": data.info.chip_size} if "size" in signature(make).parameters else {}
+    return make(classes=len(data.classes), bands=len(data.info.bands), **own)
