@@ -5,6 +5,7 @@ from importlib import import_module
 TABLE = {  # name: module:function, imported when asked for
     "faster_rcnn": "faster_rcnn:faster_rcnn",
     "ssd": "ssd:ssd",
+    "yolo_v1": "yolo_v1:yolo_v1",
 }
 
 

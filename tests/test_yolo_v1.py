@@ -1,0 +1,364 @@
+"""YOLO v1: its layers, which cell answers for what, the loss against literal loops, what it gives back and refuses."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from geodl_course.chips import Targets
+from geodl_course.models import build
+from geodl_course.models.backbones import small_backbone
+from geodl_course.models.detections import Detections
+from geodl_course.models.yolo_v1 import (
+    assign_cells,
+    choose_boxes,
+    decode_cells,
+    detect_cells,
+    encode_cells,
+    split_cells,
+    yolo_losses,
+    yolo_v1,
+    yolo_v1_paper,
+)  # fmt: skip
+from geodl_course.teaching import random_boxes
+
+TINY = {"size": 64, "grid": 4, "hidden": 64, "layers": [[3, 16, 4], [3, 16, 4]]}
+WEIGHTS = {"coordinates": 5.0, "empty": 0.5}
+
+
+def scene(count=2, size=64, bands=3):
+    """Chips with bright boxes on noise, and their Targets; the first chip has none."""
+    generator = torch.Generator().manual_seed(0)
+    images, objects = 0.1 * torch.randn(count, bands, size, size, generator=generator), []
+    for number, image in enumerate(images):
+        boxes = torch.tensor([[8.0, 10, 24, 22], [30, 36, 52, 60]])[: 2 * bool(number)]
+        for label, box in enumerate(boxes.int().tolist()):
+            image[label, box[1] : box[3], box[0] : box[2]] += 2
+        objects.append({"boxes": boxes, "labels": torch.arange(1, len(boxes) + 1)})
+    return images, Targets.from_list(objects)
+
+
+def one_chip(boxes, labels=None):
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    labels = torch.ones(len(boxes), dtype=torch.long) if labels is None else torch.tensor(labels)
+    return Targets.from_list([{"boxes": boxes, "labels": labels}])
+
+
+# ---- the paper's network, counted by hand and never allocated
+
+
+def test_paper_network_has_its_layers_and_weights():
+    with torch.device("meta"):
+        model = yolo_v1_paper().eval()
+        maps = model.features(torch.empty(1, 3, 448, 448))
+        output = model.dense(maps)
+    convolutions = [layer for layer in model.features.modules() if isinstance(layer, nn.Conv2d)]
+    dense = [layer for layer in model.dense if isinstance(layer, nn.Linear)]
+    assert len(convolutions) == 24 and len(dense) == 2
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in model.features) == 4
+    assert maps.shape == (1, 1024, 7, 7)
+    assert output.shape == (1, 7 * 7 * 30) and model.settings["grid"] == 7
+    by_hand = (49 * 3 + 1) * 64 + (9 * 64 + 1) * 192  # the groups of figure 3
+    by_hand += (192 + 1) * 128 + (9 * 128 + 1) * 256 + (256 + 1) * 256 + (9 * 256 + 1) * 512
+    by_hand += 4 * ((512 + 1) * 256 + (9 * 256 + 1) * 512) + (512 + 1) * 512 + (9 * 512 + 1) * 1024
+    by_hand += 2 * ((1024 + 1) * 512 + (9 * 512 + 1) * 1024) + 4 * (9 * 1024 + 1) * 1024
+    by_hand += (7 * 7 * 1024 + 1) * 4096 + (4096 + 1) * 1470
+    assert sum(p.numel() for p in model.parameters()) == by_hand
+    assert round(by_hand / 1e6, 1) == 271.7
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert {layer.negative_slope for layer in model.modules() if isinstance(layer, nn.LeakyReLU)} == {0.1}
+    assert [layer.p for layer in model.dense if isinstance(layer, nn.Dropout)] == [0.5]
+    assert isinstance(model.dense[-1], nn.Linear), "the last layer is linear"
+
+
+def test_small_network_begins_with_the_small_backbone():
+    model, backbone = yolo_v1(3), small_backbone()
+    ours = list(model.features.state_dict().items())
+    for (_, mine), other in zip(ours, backbone.state_dict().values(), strict=False):
+        assert mine.shape == other.shape
+    images = torch.randn(1, 3, 128, 128)
+    model.features.load_state_dict(backbone.state_dict(), strict=False)
+    torch.testing.assert_close(model.eval().features[:6](images), backbone.eval()(images))
+
+
+# ---- cells, coding, the responsible box
+
+
+def test_the_cell_of_the_centre_answers():
+    targets = one_chip([[8, 10, 24, 22], [30, 36, 52, 60], [60, 60, 64, 64]])
+    index, has = assign_cells(targets, (64, 64), grid=4)  # centres (16, 16), (41, 48), (62, 62); cells of 16 px
+    assert has.view(4, 4).nonzero().tolist() == [[1, 1], [3, 2], [3, 3]]
+    assert index.view(4, 4)[has.view(4, 4)].tolist() == [0, 1, 2]
+
+
+def test_images_need_not_be_square_for_the_assignment():
+    _, has = assign_cells(one_chip([[80, 2, 90, 8]]), (32, 96), grid=2)
+    assert has.view(2, 2).nonzero().tolist() == [[0, 1]]
+
+
+def test_of_two_objects_in_one_cell_the_first_stays():
+    targets = one_chip([[2, 2, 8, 8], [4, 4, 10, 10], [40, 40, 50, 50]], [2, 1, 1])
+    index, has = assign_cells(targets, (64, 64), grid=4)
+    assert has.sum() == 2 and index[0, 0] == 0
+    output = torch.zeros(1, 4, 4, 12)
+    alone = yolo_losses(output, one_chip([[2, 2, 8, 8], [40, 40, 50, 50]], [2, 1]), (64, 64), 2, **WEIGHTS)
+    both = yolo_losses(output, targets, (64, 64), 2, **WEIGHTS)
+    assert alone == both, "the second teaches nothing"
+
+
+def test_more_objects_than_cells():
+    boxes = random_boxes(30, size=64)
+    targets = one_chip(boxes.tolist())
+    index, has = assign_cells(targets, (64, 64), grid=2)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    taken = {(int(y // 32), int(x // 32)) for x, y in centres.tolist()}
+    assert has.sum() == len(taken) <= 4
+    losses = yolo_losses(torch.rand(1, 2, 2, 11), targets, (64, 64), 1, **WEIGHTS)
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 10**6), st.sampled_from([(64, 64), (32, 96)]))
+def test_coding_and_back(grid, seed, size):
+    boxes = random_boxes(grid**2, size=min(size), seed=seed)[None]
+    coded = encode_cells(boxes, size, grid)
+    torch.testing.assert_close(decode_cells(coded[:, :, None], size, grid)[:, :, 0], boxes, atol=1e-3, rtol=1e-4)
+
+
+def test_offsets_and_roots_as_the_paper_says():
+    coded = encode_cells(torch.tensor([[[8.0, 10, 24, 26]]]).repeat(1, 16, 1), (64, 64), 4)
+    assert coded[0, 5].tolist() == [0.0, 0.125, 0.5, 0.5]  # cell (1, 1) begins at 16 px; √(16 / 64) = 0.5
+
+
+def test_a_negative_root_is_still_a_box():
+    assert decode_cells(torch.tensor([[[[0.5, 0.5, -0.5, 0.5]]]]), (64, 64), 1).tolist() == [[[[24, 24, 40, 40]]]]
+
+
+def test_responsible_is_the_overlap_then_the_nearest():
+    goal, has = torch.tensor([[[0.5, 0.5, 0.3, 0.3]]]), torch.tensor([[True]])
+    near, far = torch.tensor([0.5, 0.5, 0.35, 0.3]), torch.tensor([9.0, 0.5, 0.3, 0.3])
+    coded = torch.stack((near, far)).view(1, 1, 2, 4)
+    assert choose_boxes(coded, goal, torch.tensor([[[0.1, 0.2]]]), has).tolist() == [[[False, True]]]
+    assert choose_boxes(coded.flip(2), goal, torch.zeros(1, 1, 2), has).tolist() == [[[False, True]]]
+    assert not choose_boxes(coded, goal, torch.ones(1, 1, 2), ~has).any()
+
+
+# ---- the loss
+
+
+def loss_with_loops(output, objects, size, classes):
+    """Equation 3 of the paper, image by image, cell by cell, box by box → four sums."""
+    images, grid, count = len(output), output.shape[1], (output.shape[-1] - classes) // 5
+    total = {"coordinates": 0.0, "object": 0.0, "no_object": 0.0, "classes": 0.0}
+    for image in range(images):
+        owner = {}
+        for number, (x0, y0, x1, y1) in enumerate(objects[image]["boxes"].tolist()):
+            cell = int((y0 + y1) / 2 / size * grid), int((x0 + x1) / 2 / size * grid)
+            owner.setdefault(cell, number)
+        for row in range(grid):
+            for column in range(grid):
+                said = output[image, row, column].tolist()
+                boxes = [said[5 * j : 5 * j + 5] for j in range(count)]
+                number = owner.get((row, column))
+                best = -1
+                if number is not None:
+                    x0, y0, x1, y1 = objects[image]["boxes"][number].tolist()
+                    goal = [(x0 + x1) / 2 / size * grid - column, (y0 + y1) / 2 / size * grid - row]
+                    goal += [((x1 - x0) / size) ** 0.5, ((y1 - y0) / size) ** 0.5]
+                    overlaps = []
+                    for x, y, w, h, _ in boxes:
+                        x, y = (column + x) / grid * size, (row + y) / grid * size
+                        w, h = w * w * size, h * h * size
+                        wide = max(min(x1, x + w / 2) - max(x0, x - w / 2), 0)
+                        high = max(min(y1, y + h / 2) - max(y0, y - h / 2), 0)
+                        overlaps.append(wide * high / (w * h + (x1 - x0) * (y1 - y0) - wide * high))
+                    errors = [sum((a - b) ** 2 for a, b in zip(box[:4], goal, strict=True)) for box in boxes]
+                    best = overlaps.index(max(overlaps)) if max(overlaps) > 0 else errors.index(min(errors))
+                    total["coordinates"] += 5 * errors[best]
+                    total["object"] += (boxes[best][4] - overlaps[best]) ** 2
+                    label = int(objects[image]["labels"][number])
+                    total["classes"] += sum((p - (k + 1 == label)) ** 2 for k, p in enumerate(said[5 * count :]))
+                total["no_object"] += 0.5 * sum(box[4] ** 2 for j, box in enumerate(boxes) if j != best)
+    return {name: value / images for name, value in total.items()}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 12))
+def test_loss_equals_the_loops(seed, grid, count, classes, most):
+    generator = torch.Generator().manual_seed(seed)
+    objects = []
+    for image in range(3):
+        boxes = random_boxes(most * image // 2, size=64, seed=seed + image)
+        labels = torch.randint(1, classes + 1, (len(boxes),), generator=generator)
+        objects.append({"boxes": boxes, "labels": labels})
+    output = torch.randn(3, grid, grid, 5 * count + classes, generator=generator)
+    found = yolo_losses(output.double(), Targets.from_list(objects), (64, 64), classes, **WEIGHTS)
+    wanted = loss_with_loops(output, objects, 64, classes)
+    assert list(found) == list(wanted)
+    for name, value in wanted.items():
+        assert float(found[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name
+
+
+def perfect(targets, size=64, grid=4, boxes=2, classes=2):
+    """The output that says exactly what stands in the targets of one chip."""
+    index, has = assign_cells(targets, (size, size), grid)
+    output = torch.zeros(1, grid**2, 5 * boxes + classes)
+    goal = encode_cells(targets.boxes[0, index[0]][None], (size, size), grid)
+    output[..., :4][has], output[..., 4][has] = goal[has], 1.0
+    output[..., 5 * boxes :][has] = nn.functional.one_hot(targets.labels[0, index[0]][None] - 1, classes)[has].float()
+    return output.view(1, grid, grid, -1)
+
+
+def test_perfect_output_costs_nothing_and_detects_the_objects():
+    targets = one_chip([[8, 10, 24, 22], [30, 36, 52, 60]], [2, 1])
+    output = perfect(targets)
+    assert sum(yolo_losses(output, targets, (64, 64), 2, **WEIGHTS).values()) < 1e-9
+    [found] = detect_cells(output, (64, 64), 2, score=0.5, threshold=0.5, keep=9, smallest=1.0).per_image()
+    order = found["labels"].argsort(descending=True)
+    torch.testing.assert_close(found["boxes"][order], targets.boxes[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found["scores"], torch.ones(2), atol=1e-4, rtol=0)
+
+
+def test_confidence_target_teaches_no_box():
+    _, targets = scene()
+    output = torch.rand(2, 4, 4, 12, requires_grad=True)
+    yolo_losses(output, targets, (64, 64), 2, **WEIGHTS)["object"].backward()
+    moved = output.grad.flatten(0, 2).abs().sum(0) > 0
+    assert set(moved.nonzero().flatten().tolist()) <= {4, 9}, "only confidences learn from it"
+
+
+def test_batch_without_any_object():
+    nothing = Targets.from_list([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2)
+    model = yolo_v1(2, **TINY)
+    losses = model(scene()[0], nothing)
+    assert losses["coordinates"] == losses["object"] == losses["classes"] == 0 < losses["no_object"]
+    sum(losses.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_padding_of_targets_changes_nothing():
+    images, targets = scene()
+    wider = Targets(*(torch.cat((part, part[:, :1]), dim=1) for part in (targets.boxes, targets.labels)),
+                    torch.cat((targets.valid, torch.zeros(2, 1, dtype=torch.bool)), dim=1))  # fmt: skip
+    model = yolo_v1(2, **TINY)
+    first, second = model(images, targets), model(images, wider)
+    for name in first:
+        torch.testing.assert_close(first[name], second[name])
+
+
+# ---- detections
+
+
+def test_score_is_class_times_confidence_and_classes_do_not_suppress_each_other():
+    output = torch.zeros(1, 2, 2, 12)
+    output[0, 0, 0] = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.8, 0.5, 0.5, 0.5, 0.5, 0.6, 0.9, 0.5])
+    [found] = detect_cells(output, (64, 64), 2, score=0.01, threshold=0.5, keep=9, smallest=1.0).per_image()
+    torch.testing.assert_close(found["scores"], torch.tensor([0.72, 0.4]))  # the second box gave way in both classes
+    assert found["labels"].tolist() == [1, 2]
+    assert found["boxes"].tolist() == [[8, 8, 24, 24]] * 2
+
+
+def test_losses_in_training_detections_in_evaluation():
+    images, targets = scene()
+    model = yolo_v1(2, **TINY, detect={"score": 0.0})
+    losses = model(images, targets)
+    assert list(losses) == ["coordinates", "object", "no_object", "classes"]
+    assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
+    found = model.eval()(images)
+    assert isinstance(found, Detections)
+    assert found.boxes.shape == (2, 100, 4)
+    assert found.scores.shape == found.labels.shape == found.valid.shape == (2, 100)
+    for image in found.per_image():
+        assert (image["boxes"] >= 0).all() and (image["boxes"] <= 64).all()
+        assert set(image["labels"].tolist()) <= {1, 2}
+        assert (image["scores"].diff() <= 0).all() and (image["scores"] <= 1).all(), "best first"
+
+
+def test_learns_a_chip_by_heart():
+    torch.manual_seed(0)
+    images, targets = scene()
+    model = yolo_v1(2, **TINY)
+    optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        sum(model(images, targets).values()).backward()
+        optimiser.step()
+    empty, full = model.eval()(images).per_image()
+    assert (empty["scores"] < 0.3).all()
+    for label, expected in zip((1, 2), targets.boxes[1], strict=True):
+        best = full["boxes"][full["labels"] == label][0]
+        assert (best - expected).abs().max() < 3
+
+
+def test_half_precision_leaves_boxes_whole():
+    images, targets = scene()
+    model = yolo_v1(2, **TINY)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(images, targets)
+        sum(losses.values()).backward()
+        found = model.eval()(images)
+    assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses.values())
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+
+
+# ---- settings and refusals
+
+
+def test_settings_rebuild_the_model():
+    for model in (yolo_v1(3), yolo_v1(2, bands=5, boxes=3, detect={"score": 0.0}, **TINY)):
+        again = build("yolo_v1", **json.loads(json.dumps(model.settings))).eval()
+        again.load_state_dict(model.state_dict())
+        side = model.settings["size"]
+        images = torch.randn(1, model.settings["bands"], side, side)
+        torch.testing.assert_close(again(images).boxes, model.eval()(images).boxes)
+        assert again.settings == model.settings
+
+
+def test_settings_of_two_models_are_their_own():
+    yolo_v1(2, **TINY).settings["detect"]["score"] = 0.9
+    assert yolo_v1(2, **TINY).settings["detect"]["score"] != 0.9
+
+
+def test_chips_of_another_size_are_refused():
+    _, targets = scene()
+    with pytest.raises(ValueError, match="images are 64 x 96 px, this network was built for 64 x 64.*size="):
+        yolo_v1(2, **TINY).eval()(torch.randn(1, 3, 64, 96))
+    with pytest.raises(ValueError, match="images are 128 x 128 px"):
+        yolo_v1(2, **TINY)(torch.randn(2, 3, 128, 128), targets)
+
+
+@pytest.mark.parametrize(
+    "shape, classes", [((1, 4, 4, 12), 3), ((1, 4, 4, 3), 3), ((1, 4, 5, 13), 3), ((1, 4, 4, 7), 8)]
+)
+def test_numbers_that_make_no_grid_are_refused(shape, classes):
+    with pytest.raises(ValueError, match=rf"is not \(B, S, S, 5 P \+ K\) for K = {classes}"):
+        split_cells(torch.zeros(shape), classes)
+
+
+@pytest.mark.parametrize("name", ["classes", "bands", "size", "grid", "boxes", "hidden"])
+def test_settings_that_make_no_network_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0: a YOLO needs at least 1"):
+        yolo_v1(**{"classes": 2, **TINY, name: 0})
+
+
+def test_layers_that_leave_no_map_are_refused():
+    with pytest.raises(ValueError, match="leave nothing of 4 px"):
+        yolo_v1(2, size=4, layers=[[3, 8, 2], ["pool"], ["pool"]])
+
+
+def test_bad_batches_are_told():
+    images, targets = scene()
+    model = yolo_v1(2, **TINY)
+    with pytest.raises(ValueError, match="needs targets"):
+        model(images)
+    with pytest.raises(ValueError, match="images have 5 bands, the backbone takes 3: build the model with bands="):
+        model(torch.randn(2, 5, 64, 64), targets)
+    with pytest.raises(ValueError, match="pass one float tensor"):
+        model(images[0], targets)
+    with pytest.raises(ValueError, match=r"label 3.*K = 2"):
+        model(images, Targets(targets.boxes, targets.labels + 1, targets.valid))
+    with pytest.raises(KeyError, match="there is no setting 'gird'"):
+        yolo_v1(2, gird=7)
