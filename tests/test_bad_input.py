@@ -19,8 +19,10 @@ from tiny_scene import pixel_box, write_objects, write_scene
 
 from geodl_course.chips import Chip, ChipDataset, ChipError, DatasetInfo, read_chip, read_info, validate, write_chips
 from geodl_course.datasets import find
+from geodl_course.datasets.box_chips import cut_boxes
 from geodl_course.datasets.chipping import chip_scene
-from geodl_course.datasets.neon_trees import cut_boxes, import_trees
+from geodl_course.datasets.neon_trees import import_trees
+from geodl_course.datasets.sen2ships import BANDS, import_ships
 
 ROOT = Path(__file__).parents[1]
 
@@ -183,6 +185,32 @@ def test_boxes_json_that_is_no_coco(tmp_path):
     folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2])
     (folder / "train/boxes.json").write_text('{"images": []}')
     both(folder, "boxes.json", "categories")
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations", "categories"])
+def test_boxes_json_with_missing_and_duplicate_ids(tmp_path, kind):
+    folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2], [1, 1, 2, 2, 1])
+    path = folder / "train/boxes.json"
+    coco = json.loads(path.read_text())
+    if kind == "images":
+        shutil.copy(folder / "train/images/c1.tif", folder / "train/images/c2.tif")
+        coco["images"].append(coco["images"][0] | {"file_name": "c2.tif"})
+    coco[kind][1]["id"] = coco[kind][0]["id"]  # objects of the one would silently go to the other
+    path.write_text(json.dumps(coco))
+    both(folder, path, f"entries 0 and 1 of {kind}", "same id 1", "remove the copy")
+    del coco[kind][1]["id"]
+    path.write_text(json.dumps(coco))
+    both(folder, path, f"entry 1 of {kind}", "has no id", "Add it")
+
+
+@pytest.mark.parametrize("bbox", [None, [1, 2, 3], "1 2 3 4", [1, 2, "a", 4]])
+def test_boxes_json_with_a_box_that_is_none(tmp_path, bbox):
+    folder = box_folder(tmp_path / "toy", [0, 0, 8, 8, 2])
+    path = folder / "train/boxes.json"
+    coco = json.loads(path.read_text())
+    coco["annotations"][0]["bbox"] = bbox
+    path.write_text(json.dumps(coco))
+    both(folder, path, "annotation 1", "four numbers")
 
 
 def test_a_missing_and_a_broken_dataset_json(chip_folder):
@@ -440,6 +468,108 @@ def test_plots_of_two_splits_that_touch(raw_trees, tmp_path):
     place = rasterio.Affine(0.1, 0, 500_100 + 4, 0, -0.1, 4_400_000 - 4)  # corner to corner with SJER_001, which is val
     write_scene(raw_trees / "SJER/SJER_003.tif", np.ones((3, 40, 40), np.uint8), transform=place)
     refused(lambda: import_trees(raw_trees, tmp_path / "trees"), "SJER", "touch", "differently")
+
+
+# --- ships: COCO files and bands that do not fit each other
+
+
+@pytest.fixture
+def raw_ships(tmp_path):
+    """Fetched layout with a train and a val port of 40 x 50 px, whose COCO files have the publisher's oddities."""
+    for i, (port, ids, used) in enumerate([("athens", [1, 2], 13), ("busan", [1, 2], 2)]):
+        folder = tmp_path / "raw" / port
+        folder.mkdir(parents=True)
+        place = rasterio.Affine(10, 0, 100_000 * i, 0, -10, 4_400_000)
+        for k, band in enumerate(BANDS):
+            image = np.random.default_rng(10 * i + k).integers(0, 65536, (1, 40, 50), dtype=np.uint16)
+            write_scene(folder / f"{band}.tif", image, crs="EPSG:3857", transform=place)
+        images = [{"id": n, "file_name": f"{n}.png", "height": 40, "width": 50} for n in ids]
+        rows = [{"id": n, "image_id": used, "category_id": 1, "bbox": bbox, "iscrowd": 1}
+                for n, bbox in enumerate([[3, 4, 8, 5], [14, 30, 20, 7]], start=1)]
+        coco = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "vessel"}]}
+        (folder / "coco.json").write_text(json.dumps(coco))
+    return tmp_path / "raw"
+
+
+def change_coco(path, change):
+    coco = json.loads(path.read_text())
+    change(coco)
+    path.write_text(json.dumps(coco))
+
+
+def ships(raw, **settings):
+    return import_ships(raw, raw.parent / "ships", **({"size": 32, "progress": False} | settings))
+
+
+def test_the_oddities_of_the_ships_are_handled_and_told(raw_ships):
+    folder = ships(raw_ships)
+    validate(folder)
+    info = read_info(folder)
+    assert info.recipe["boxes"] == info.recipe["crowd_taken_as_objects"] == 4
+    assert info.recipe["images_ignored"] == 2 and info.recipe["ports_whose_image_id_is_not_listed"] == 1
+    assert {s: c["chips"] for s, c in info.counts.items()} == {"train": 4, "val": 4}
+    assert read_chip(folder, "val", "busan_0000_0000").boxes.tolist() == [[3, 4, 11, 9]]  # 0.26 of the other
+    assert read_chip(folder, "val", "busan_0008_0000").boxes.tolist() == [[14, 22, 32, 29]]
+    assert read_chip(folder, "val", "busan_0008_0018").boxes.tolist() == [[0, 22, 16, 29]]
+
+
+def test_ships_too_large_for_a_port(raw_ships):
+    refused(lambda: ships(raw_ships, size=41), raw_ships / "athens", "50 x 40", "41", "smaller chips")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda coco: coco["annotations"][1].update(segmentation={"size": [40, 50], "counts": [7]}),
+         ["segmentation of annotation 2", "add up to 7"]),
+        (lambda coco: coco["annotations"][1].update(id=1), ["entries 0 and 1 of annotations", "same id 1"]),
+        (lambda coco: coco["annotations"][1].update(image_id=1), ["2 images have annotations", "one image"]),
+        (lambda coco: coco["images"][1].update(height=44), ["(40, 50)", "(44, 50)", "one size"]),
+        (lambda coco: [image.update(height=44) for image in coco["images"]], ["(44, 50)", "(40, 50)", "Fetch both"]),
+        (lambda coco: coco["images"].clear(), ["listed sizes are []"]),
+        (lambda coco: coco["annotations"][1].update(bbox=[45, 2, 6, 6]), ["[45.0, 2.0, 51.0, 8.0]", "leaves"]),
+        (lambda coco: coco["annotations"][1].pop("category_id"), ["entry 1 of annotations", "no category_id"]),
+    ],
+)
+def test_a_broken_coco_file_leaves_nothing(raw_ships, change, words):
+    change_coco(raw_ships / "busan/coco.json", change)  # the second port: the first one is whole
+    refused(lambda: ships(raw_ships), raw_ships / "busan/coco.json", *words)
+    assert [p.name for p in raw_ships.parent.iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.ones((1, 40, 49), np.uint16), ["(40, 49)", "grid of the other bands"]),
+        (np.ones((1, 40, 50), np.uint8), ["uint8", "uint16"]),
+        (np.ones((2, 40, 50), np.uint16), ["2 band", "one uint16 band"]),
+    ],
+)
+def test_a_band_that_does_not_fit_the_others(raw_ships, image, words):
+    rewrite(raw_ships / "busan/B11.tif", image)
+    refused(lambda: ships(raw_ships), raw_ships / "busan/B11.tif", *words)
+    assert not (raw_ships.parent / "ships").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.7])
+def test_a_band_that_is_missing_or_cut_short(raw_ships, keep):
+    path = raw_ships / "busan/B11.tif"
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    refused(lambda: ships(raw_ships), path, "cannot be read", "fetch.py sen2ships")
+    path.unlink()
+    refused(lambda: ships(raw_ships), path, "cannot be read")
+    refused(lambda: ships(raw_ships / "busan"), "coco.json", "fetch.py sen2ships")
+    assert [p.name for p in raw_ships.parent.iterdir()] == ["raw"]
+
+
+def test_ports_of_two_splits_that_touch(raw_ships):
+    for band in BANDS:
+        with rasterio.open(raw_ships / f"athens/{band}.tif") as src:
+            image = src.read()
+        place = rasterio.Affine(10, 0, 100_000 - 500, 0, -10, 4_400_000)  # its right edge is the left edge of Busan
+        write_scene(raw_ships / f"athens/{band}.tif", image, crs="EPSG:3857", transform=place)
+    refused(lambda: ships(raw_ships), "touch", "differently")
 
 
 def test_geojson_says_where_it_is(scene, tmp_path):

@@ -110,6 +110,20 @@ def test_a_mirror_is_read_through_the_same_verification(publisher, tmp_path, mon
         fetch("toy", tmp_path / "third", progress=False)
 
 
+def test_a_file_may_have_a_name_of_ours(publisher, tmp_path, monkeypatch):
+    toy = download.catalog()["toy"] | {"names": {"one.tif": "a/one.tif", "two.xml": "two words.xml"}}
+    toy["files"] = {name: toy["files"][theirs] for name, theirs in toy["names"].items()}
+    monkeypatch.setattr(download, "catalog", lambda: {"toy": toy})
+    ours = {"one.tif": FILES["a/one.tif"], "two.xml": FILES["two words.xml"]}
+    assert held(fetch("toy", tmp_path / "root", progress=False)) == ours
+    assert sorted(publisher.asked) == ["/data/a/one.tif", "/data/two%20words.xml"]
+    for path, body in FILES.items():
+        (tmp_path / "mirror/toy" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mirror/toy" / path).write_bytes(body)
+    monkeypatch.setenv("GEODL_MIRROR", str(tmp_path / "mirror"))
+    assert held(fetch("toy", tmp_path / "other", progress=False)) == ours and len(publisher.asked) == 2
+
+
 def test_a_mirror_without_the_set_leaves_it_to_the_publisher(publisher, tmp_path, monkeypatch):
     monkeypatch.setenv("GEODL_MIRROR", str(tmp_path))
     assert held(fetch("toy", tmp_path / "root", progress=False)) == FILES
@@ -126,5 +140,6 @@ def test_the_catalogue_is_complete():
         assert entry["base"].startswith("https://") and entry["base"].endswith("/"), name
         assert entry["licence"] and entry["citation"] and entry["title"]
         assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in entry["files"].values())
-        assert set(entry.get("urls", {})) <= set(entry["files"])
+        assert set(entry.get("urls", {})) | set(entry.get("names", {})) <= set(entry["files"])
         assert not any(p.startswith("/") or ".." in p for p in entry["files"])
+        assert not any(set(p) & set('<>:"|?*\\') for p in entry["files"])  # Windows allows none of them

@@ -121,6 +121,10 @@ def test_voc_as_labelimg_and_arcgis_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"image_id": [3]}, r"annotation 7 has image_id \[3\].*not listed"),
+        ({"bbox": [5, 5, 3]}, "annotation 7 has bbox .*four numbers: x, y, width, height"),
+        ({"bbox": "5 5 3 3"}, "annotation 7 has bbox .*four numbers"),
+        ({"bbox": [5, 5, float("nan"), 3]}, "annotation 7 has box .*no area"),
         ({"image_id": 4}, "annotation 7 has image_id 4.*not listed"),
         ({"category_id": 4}, "annotation 7 has category_id 4.*not listed"),
         ({"bbox": [5, 5, 0, 3]}, "no area or is reversed"),
@@ -136,7 +140,93 @@ def test_bad_coco_names_file_and_annotation(tmp_path, changes, message):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}'])
+def compressed(text):
+    return {"size": [8, 10], "counts": text}
+
+
+WHOLE = reference.encode(np.asfortranarray(SQUARE.astype(np.uint8)))["counts"].decode()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [8, 10], "counts": [10, 3, 5]}, "add up to 18, the image has 80 pixels"),
+        ({"size": [8, 10], "counts": [10, 300]}, "add up to 310"),
+        ({"size": [8, 10], "counts": [10, -3, 73]}, "whole numbers from 0 on"),
+        ({"size": [8, 10], "counts": [10, 3.5, 66.5]}, "whole numbers from 0 on"),
+        ({"size": [8, 10], "counts": [10, None, 70]}, "whole numbers from 0 on"),
+        ({"size": [8, 10]}, "counts"),
+        ({"counts": [80]}, "size"),
+        (compressed(WHOLE[:-2]), "expected 80"),
+        (compressed(WHOLE[:3]), ""),
+        (compressed(WHOLE + WHOLE), "exceed"),
+        (compressed(WHOLE + "o"), "early end"),
+        (compressed("æ€"), ""),
+        ("runs", ""),
+        (17, ""),
+    ],
+)
+def test_broken_run_lengths_name_file_and_annotation(tmp_path, segmentation, message):
+    path = coco_file(tmp_path / "a.json", segmentation)
+    with pytest.raises(ChipError, match=f"segmentation of annotation 7 cannot be read .*{message}.*Write") as error:
+        read_coco(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations", "categories"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("leave out", "entry 1 of {} .* has no id. Add it, or remove the entry"),
+        (None, "entry 1 of {} .* has no id. Add it"),
+        ([4], r"entry 1 of {} .* has id \[4\]. Ids are whole numbers: correct it"),
+        ("same", "entries 0 and 1 of {} .* have the same id [0-9]+. Give each its own id, or remove the copy"),
+    ],
+)
+def test_missing_and_duplicate_ids_name_file_and_entry(tmp_path, kind, change, message):
+    path = coco_file(tmp_path / "a.json")
+    coco = json.loads(path.read_text())
+    coco["annotations"].append(coco["annotations"][0] | {"id": 8})
+    entry = coco[kind][1]
+    entry["id"] = coco[kind][0]["id"] if change == "same" else change
+    if change == "leave out":
+        del entry["id"]
+    path.write_text(json.dumps(coco))
+    with pytest.raises(ChipError, match=message.format(kind)) as error:
+        read_coco(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "message"),
+    [
+        ("images", "file_name", "entry 0 of images .* has no file_name"),
+        ("images", "height", "image 3 has height None and width 10"),
+        ("annotations", "image_id", "entry 0 of annotations .* has no image_id"),
+        ("annotations", "category_id", "entry 0 of annotations .* has no category_id"),
+        ("annotations", "bbox", "annotation 7 has neither bbox nor segmentation"),
+        ("categories", "name", "entry 0 of categories .* has no name"),
+    ],
+)
+def test_missing_fields_name_file_and_entry(tmp_path, kind, key, message):
+    path = coco_file(tmp_path / "a.json")
+    coco = json.loads(path.read_text())
+    del coco[kind][0][key]
+    path.write_text(json.dumps(coco))
+    with pytest.raises(ChipError, match=message) as error:
+        read_coco(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("entry", [None, 3, "image", []])
+def test_an_entry_that_is_no_object(tmp_path, entry):
+    path = coco_file(tmp_path / "a.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"images": [entry]}))
+    with pytest.raises(ChipError, match="a.json: entry 0 of images .* has no id"):
+        read_coco(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}', '{"images": 1, "annotations": 2, "categories": 3}'])
 def test_what_is_no_coco_is_told(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ChipError, match="a.json: not a COCO file.*images, annotations, categories"):

@@ -32,8 +32,8 @@ def read_raster(path):
         ) from error
 
 
-def write_raster(path, bands, transform, crs, nodata=None):
-    """Write bands (C, H, W) as a GeoTIFF."""
+def write_raster(path, bands, transform, crs, nodata=None, names=None):
+    """Write bands (C, H, W) as a GeoTIFF, in which each band says its name."""
     from rasterio.io import MemoryFile
 
     count, height, width = bands.shape
@@ -43,4 +43,5 @@ def write_raster(path, bands, transform, crs, nodata=None):
             nodata=nodata, interleave="band", compress="deflate", zlevel=1,
         ) as dst:
             dst.write(bands)
+            dst.descriptions = names or [None] * count
         path.write_bytes(memory.getbuffer())  # Python reports a full disk here; GDAL may only log it on close

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geodl_course.chips.coco import check_reference, corners_of, load_coco
 from geodl_course.chips.rasters import raster_env, read_raster
 from geodl_course.chips.record import SPLITS, Chip, ChipError, check_chip, check_instances, derive_boxes, info_from_dict
 
@@ -43,27 +44,25 @@ def _read_boxes(folder, split, info, stems):
     path = Path(folder) / split / "boxes.json"
     if not path.exists():
         return None
-    try:
-        coco = json.loads(path.read_text(encoding="utf-8"))
-        names = {c["id"]: c["name"] for c in coco["categories"]}
-        images = {i["id"]: i["file_name"] for i in coco["images"]}
-        found = [(a["image_id"], a["category_id"], a["bbox"]) for a in coco["annotations"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ChipError(f"{path}: not a COCO file ({error!r}). It needs images, annotations and categories.") from None
+    coco = load_coco(path)
+    names = {c["id"]: c["name"] for c in coco["categories"]}
+    images = {i["id"]: i["file_name"] for i in coco["images"]}
     for name in images.values():
         if Path(name).stem not in stems:
             raise ChipError(f"{path} names image '{name}', which is not in {path.parent / 'images'}. Restore the "
                             "image, or take its entry out of boxes.json.")
     boxes = {stem: ([], []) for stem in stems}
-    for image, category, (x, y, w, h) in found:
-        if image not in images or names.get(category) not in info.classes:
+    for a in coco["annotations"]:
+        check_reference(a, "image_id", images, path)
+        check_reference(a, "category_id", names, path)
+        if names[a["category_id"]] not in info.classes:
             raise ChipError(
-                f"{path}: an annotation has image_id {image} and category_id {category} ('{names.get(category)}'), "
-                "but one of them is not listed in this file or in dataset.json. Correct the id or remove it."
+                f"{path}: annotation {a['id']} has category_id {a['category_id']} ('{names[a['category_id']]}'), which "
+                "is no class of dataset.json. Correct the id or remove it."
             )
-        rows, labels = boxes[Path(images[image]).stem]
-        rows.append((x, y, x + w, y + h))
-        labels.append(info.classes.index(names[category]) + 1)
+        rows, labels = boxes[Path(images[a["image_id"]]).stem]
+        rows.append(corners_of(a, path))
+        labels.append(info.classes.index(names[a["category_id"]]) + 1)
     return {
         stem: (np.array(rows, np.float32).reshape(-1, 4), np.array(labels, np.int64))
         for stem, (rows, labels) in boxes.items()

@@ -68,7 +68,8 @@ def _write_all(part, info, chips):
 
 def _write_chip(folder, chip, info):
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    write_raster(folder / "images" / f"{chip.stem}.tif", chip.image, chip.transform, chip.crs, info.nodata)
+    path = folder / "images" / f"{chip.stem}.tif"
+    write_raster(path, chip.image, chip.transform, chip.crs, info.nodata, info.bands)
     for name, raster in (chip.instances or {}).items():
         if raster.any():
             (folder / "labels" / name).mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def make(name, **recipe):
     found = find(name)
     if found and not recipe:
         return found
-    makers = {"towns": _make_towns, "neon_trees": _make_trees}
+    makers = {"towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships}
     if name not in makers:
         raise ValueError(f"no data set '{name}' is known. Choose one of {', '.join(makers)}.")
     data_root().mkdir(parents=True, exist_ok=True)
@@ -45,3 +45,10 @@ def _make_trees(out, **recipe):
     from geodl_course.datasets.neon_trees import import_trees
 
     return import_trees(fetch("neon_trees"), out, **recipe)
+
+
+def _make_ships(out, **recipe):
+    from geodl_course.datasets.download import fetch
+    from geodl_course.datasets.sen2ships import import_ships
+
+    return import_ships(fetch("sen2ships"), out, **recipe)

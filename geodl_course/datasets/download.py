@@ -37,20 +37,21 @@ def fetch(name, root=None, progress=True):
 
     known = entry(name)
     folder = Path(root or data_root() / "raw") / name
-    urls = {path: known["base"] + quote(path) for path in known["files"]} | known.get("urls", {})
+    published = {path: path for path in known["files"]} | known.get("names", {})
+    urls = {path: known["base"] + quote(theirs) for path, theirs in published.items()} | known.get("urls", {})
     store = pooch.create(folder, known["base"], registry=known["files"], urls=urls, retry_if_failed=3)
     pooch.get_logger().setLevel("ERROR")
     for path in tqdm(known["files"], desc=f"files of {name}", unit="file", disable=not progress, delay=1):
-        _fetch_file(store, path, _downloader(name, path))
+        _fetch_file(store, path, _downloader(name, published[path]))
     return folder
 
 
-def _downloader(name, path):
+def _downloader(name, published):
     import pooch
 
     mirror = Path(os.environ.get("GEODL_MIRROR", "")) / name
     if os.environ.get("GEODL_MIRROR") and mirror.is_dir():
-        return lambda url, output, store: shutil.copyfile(mirror / path, output)
+        return lambda url, output, store: shutil.copyfile(mirror / published, output)
     return pooch.HTTPDownloader()
 
 

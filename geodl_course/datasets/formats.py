@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from geodl_course.chips import ChipError, boxes_from_instances
+from geodl_course.chips.coco import check_reference, corners_of, load_coco
 
 
 @dataclass
@@ -54,7 +55,7 @@ def read_voc(path):
             "bndbox/xmin, ymin, xmax, ymax."
         ) from error
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    _check_area(boxes, path)
+    _check_area(boxes, path, [f"object {i}" for i in range(len(boxes))])
     return Annotation(root.findtext("filename") or f"{Path(path).stem}.tif", size, boxes, names)
 
 
@@ -82,12 +83,12 @@ def _short(value):
     return int(value) if value == int(value) else repr(value)
 
 
-def _check_area(boxes, path):
+def _check_area(boxes, path, names):
     bad = (boxes[:, 2:] <= boxes[:, :2]).any(1) | ~np.isfinite(boxes).all(1)
     if bad.any():
         i = int(bad.argmax())
         raise ChipError(
-            f"{path}: object {i} has box {boxes[i].tolist()}, which has no area or is reversed. Boxes are (x0, y0, x1, "
+            f"{path}: {names[i]} has box {boxes[i].tolist()}, which has no area or is reversed. Boxes are (x0, y0, x1, "
             "y1) with x0 < x1 and y0 < y1: correct or remove it."
         )
 
@@ -102,16 +103,18 @@ def read_coco(path, images=None):
     others' masks are their boxes. Classes are in the order of their category ids. With `images`, a folder, each
     image must exist in it. Raises ChipError naming the file, the annotation and the next step.
     """
-    try:
-        coco = json.loads(Path(path).read_text(encoding="utf-8"))
-        categories = {c["id"]: c["name"] for c in sorted(coco["categories"], key=lambda c: c["id"])}
-        entries = {i["id"]: Annotation(i["file_name"], (i["height"], i["width"])) for i in coco["images"]}
-        objects = {key: [] for key in entries}
-        for a in coco["annotations"]:
-            _check_ids(a, objects, categories, path)
-            objects[a["image_id"]].append(a)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, FileNotFoundError) as error:
-        raise ChipError(f"{path}: not a COCO file ({error!r}). It needs images, annotations, categories.") from error
+    return coco_annotations(load_coco(path), path, images)
+
+
+def coco_annotations(coco, path, images=None):
+    """What read_coco returns, of the content `coco` of the file `path` (which only messages name)."""
+    categories = {c["id"]: c["name"] for c in sorted(coco["categories"], key=_id_order)}
+    entries = {i["id"]: Annotation(i["file_name"], _size(i, path)) for i in coco["images"]}
+    objects = {key: [] for key in entries}
+    for a in coco["annotations"]:
+        check_reference(a, "image_id", objects, path)
+        check_reference(a, "category_id", categories, path)
+        objects[a["image_id"]].append(a)
     for key, annotation in entries.items():
         if images is not None:
             check_image(path, Path(images) / annotation.file)
@@ -119,13 +122,18 @@ def read_coco(path, images=None):
     return list(entries.values()), list(categories.values())
 
 
-def _check_ids(a, objects, categories, path):
-    for key, known in (("image_id", objects), ("category_id", categories)):
-        if a[key] not in known:
-            raise ChipError(
-                f"{path}: annotation {a.get('id')} has {key} {a[key]}, which is not listed in the file. "
-                "Add the entry or remove the annotation."
-            )
+def _id_order(entry):
+    return isinstance(entry["id"], str), entry["id"]
+
+
+def _size(image, path):
+    size = image.get("height"), image.get("width")
+    if not all(isinstance(n, int) and n > 0 for n in size):
+        raise ChipError(
+            f"{path}: image {image['id']} has height {size[0]!r} and width {size[1]!r}. Both must be whole numbers "
+            "above 0: correct them."
+        )
+    return size
 
 
 def _fill_objects(annotation, objects, categories, path):
@@ -134,18 +142,17 @@ def _fill_objects(annotation, objects, categories, path):
     masks = [_mask(a, annotation.size, path) for a in objects]
     corners = [_corners(a, mask, path) for a, mask in zip(objects, masks, strict=True)]
     annotation.boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
-    _check_area(annotation.boxes, path)
+    _check_area(annotation.boxes, path, [f"annotation {a['id']}" for a in objects])
     if any(mask is not None for mask in masks):
         filled = [_box_mask(c, annotation.size) if m is None else m for m, c in zip(masks, corners, strict=True)]
         annotation.masks = np.stack(filled)
 
 
 def _corners(a, mask, path):
-    if "bbox" in a:
-        x, y, w, h = a["bbox"]
-        return x, y, x + w, y + h
+    if a.get("bbox") is not None:
+        return corners_of(a, path)
     if mask is None or not mask.any():
-        raise ChipError(f"{path}: annotation {a.get('id')} has neither bbox nor segmentation. Add one or remove it.")
+        raise ChipError(f"{path}: annotation {a['id']} has neither bbox nor segmentation. Add one or remove it.")
     return boxes_from_instances(mask.astype(np.uint8))[1][0].tolist()
 
 
@@ -171,13 +178,23 @@ def _mask(a, size, path):
         else:
             if tuple(shape["size"]) != tuple(size):
                 raise ValueError(f"its run lengths are for an image of {shape['size']}, the image is {list(size)}")
-            runs = rle.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
+            if isinstance(shape["counts"], list):
+                _check_runs(shape["counts"], size)
+                shape = rle.frPyObjects(shape, *size)
+            runs = shape
         return rle.decode(runs).astype(bool)
     except Exception as error:  # the mask library raises many kinds
         raise ChipError(
-            f"{path}: segmentation of annotation {a.get('id')} cannot be read ({error}). Write polygons or run lengths "
+            f"{path}: segmentation of annotation {a['id']} cannot be read ({error}). Write polygons or run lengths "
             "of the image's size."
         ) from error
+
+
+def _check_runs(counts, size):
+    if not all(isinstance(n, int) and n >= 0 for n in counts):
+        raise ValueError("run lengths must be whole numbers from 0 on")
+    if sum(counts) != size[0] * size[1]:
+        raise ValueError(f"its run lengths add up to {sum(counts)}, the image has {size[0] * size[1]} pixels")
 
 
 def write_coco(path, annotations, classes):

@@ -6,13 +6,13 @@ of chipping.py. What cannot be handled: annotators missed trees in both sites, s
 that it finds rightly. dataset.json (`recipe`) tells all of it with counts.
 """
 
-import contextlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from geodl_course.chips import Chip, ChipError, DatasetInfo, write_chips
+from geodl_course.chips import ChipError, DatasetInfo, write_chips
+from geodl_course.datasets.box_chips import box_chip, cut_boxes, opened
 from geodl_course.datasets.chipping import drop_touching
 from geodl_course.datasets.formats import check_image, read_voc
 from geodl_course.windows import windows
@@ -37,8 +37,8 @@ def import_trees(raw, out, size=128, resolution=0.2, overlap=0, min_visible=0.3,
         pixels, transform, crs, nodata, boxes = _read_plot(image, annotation, resolution, told, names)
         for row, col in windows(*pixels.shape[1:], size, overlap):
             inside = cut_boxes(boxes, row, col, size, min_visible)
-            chips.append((split, _chip(f"{image.stem}_{row:03d}_{col:03d}", pixels, inside, (row, col), size, transform,
-                                       crs, nodata)))
+            stem = f"{image.stem}_{row:03d}_{col:03d}"
+            chips.append((split, box_chip(stem, pixels, inside, (row, col), size, transform, crs, nodata)))
     source = entry("neon_trees")
     info = DatasetInfo(
         "neon_trees", ["tree"], ["red", "green", "blue"], "uint8", size, resolution,
@@ -77,7 +77,7 @@ def _splits(plots):
     for site, image, _ in plots:
         splits.append("val" if site == "OSBS" or number[site] % 5 == 0 else "train")
         number[site] += 1
-        with _opened(image) as src:
+        with opened(image, "neon_trees") as src:
             bounds.append(src.bounds)
     for site in number:
         mine = [i for i, (s, _, _) in enumerate(plots) if s == site]  # a site has one CRS, sites differ
@@ -86,24 +86,11 @@ def _splits(plots):
     return splits
 
 
-@contextlib.contextmanager
-def _opened(image):
-    import rasterio
-
-    try:
-        with rasterio.open(image) as src:
-            yield src
-    except rasterio.errors.RasterioIOError as error:
-        raise ChipError(
-            f"{image}: cannot be read ({error}). Fetch it again: python data_scripts/fetch.py neon_trees"
-        ) from error
-
-
 def _read_plot(image, annotation, resolution, told, names):
     from rasterio.enums import Resampling
 
     voc = read_voc(annotation)
-    with _opened(image) as src:
+    with opened(image, "neon_trees") as src:
         if voc.size != src.shape:
             raise ChipError(f"{annotation}: size is {voc.size}, {image} has {src.shape}. Fetch both again.")
         shape = tuple(max(round(n * abs(src.res[0]) / resolution), 1) for n in src.shape)
@@ -117,28 +104,3 @@ def _read_plot(image, annotation, resolution, told, names):
     clipped = np.clip(voc.boxes, 0, np.array([voc.size[1], voc.size[0]] * 2))
     told["boxes_clipped_to_image"] += int((clipped != voc.boxes).any(1).sum())
     return pixels, transform, crs, nodata, clipped[(clipped[:, 2:] > clipped[:, :2]).all(1)] * scale
-
-
-def cut_boxes(boxes, row, col, size, min_visible):
-    """Boxes (M, 4) as seen in the window of `size` at (row, col): shifted, cut, and small rests left out.
-
-    A box that the border cuts stays when at least `min_visible` of its area is inside and the part is at least 2
-    pixels wide and high.
-    """
-    moved = np.asarray(boxes, np.float64).reshape(-1, 4) - [col, row, col, row]
-    inside = np.clip(moved, 0, size)
-    sides = inside[:, 2:] - inside[:, :2]
-    whole = (inside == moved).all(1)
-    share = sides.prod(1) / (moved[:, 2:] - moved[:, :2]).prod(1)
-    return inside[whole | ((share >= min_visible) & (sides >= 2).all(1))]
-
-
-def _chip(stem, pixels, boxes, corner, size, transform, crs, nodata):
-    row, col = corner
-    image = np.full((len(pixels), size, size), nodata or 0, pixels.dtype)
-    part = pixels[:, row : row + size, col : col + size]
-    image[:, : part.shape[1], : part.shape[2]] = part
-    return Chip(
-        stem, image, boxes=boxes.astype(np.float32), labels=np.ones(len(boxes), np.int64),
-        transform=transform * transform.translation(col, row), crs=crs,
-    )
