@@ -69,6 +69,12 @@ def notebooks(key, limit, unit):
     return row
 
 
+def inspectors():
+    [figures] = values("widgets")
+    each = {name: one["compute_and_draw"] for name, one in figures.items()}
+    return ", ".join(f"{name} {value:.0f}" for name, value in each.items()) + " ms", max(each.values()) < 100
+
+
 def light():
     [figures] = values("lectures_import")
     text = f"{figures['seconds']:.3f} s, {'with' if figures['torch'] else 'without'} torch"
@@ -93,6 +99,8 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "python -m tests.benchmarks.lectures", notebooks("training_seconds", 60, "s")),
     ("peak memory of a quick lecture", "at most 2 GB", "lectures",
      "python -m tests.benchmarks.lectures", notebooks("gigabytes", 2, "GB")),
+    ("inspectors: compute and draw, median milliseconds", "under 100", "widgets",
+     "python -m tests.benchmarks.widgets", inspectors),
     ("import geodl_course", "under 0.2 s, without torch", "lectures_import",
      "python -m tests.benchmarks.lectures", light),
 ]
