@@ -347,3 +347,15 @@ def test_boxes_json_is_coco(tmp_path):
         assert src.crs.to_epsg() == 26917 and src.transform == TRANSFORM
     with pytest.raises(ChipError, match="boxes only, no masks"):
         ChipDataset(tmp_path / "toy", "train", masks=True)
+
+
+def test_pick_bands_keeps_chips_and_their_statistics(chip_folder):
+    dataset = ChipDataset(chip_folder, "train")
+    names = dataset.info.bands
+    picked = dataset.pick_bands([names[2], names[0]])
+    assert picked.info.bands == [names[2], names[0]] and dataset.info.bands == names and len(picked) == len(dataset)
+    for (image, target), (whole, expected) in zip(picked, dataset, strict=True):
+        assert torch.equal(image, whole[[2, 0]]) and torch.equal(target["boxes"], expected["boxes"])
+    for wrong in (["nir"], []):
+        with pytest.raises(ChipError, match=f"choose among {', '.join(names)}"):
+            dataset.pick_bands(wrong)

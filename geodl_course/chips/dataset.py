@@ -1,6 +1,7 @@
 """Decoded chips of a split in memory, and stored as .npz for machines without rasterio."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ class ChipDataset(torch.utils.data.Dataset):
         dataset = cls.__new__(cls)
         dataset._set(info, split, arrays, masks, normalise)
         return dataset if limit is None else dataset.take(_spread(range(len(dataset)), limit))
+
+    def pick_bands(self, names):
+        """The same data set with the bands called names only, in that order; raises ChipError for one it lacks."""
+        missing = [name for name in names if name not in self.info.bands]
+        if missing or not names:
+            raise ChipError(f"no band is called {', '.join(missing) or '(none named)'}: choose among "
+                            f"{', '.join(self.info.bands)}")
+        chosen = [self.info.bands.index(name) for name in names]
+        of_bands = {key: [getattr(self.info, key)[band] for band in chosen] for key in ("bands", "mean", "std")}
+        dataset = type(self).__new__(type(self))
+        arrays = {**self.arrays, "images": self.images[:, chosen]}
+        dataset._set(replace(self.info, **of_bands), self.split, arrays, self.masks, self.normalise)
+        return dataset
 
     def take(self, indices):
         """The same data set with the chips `indices` only, in their order."""

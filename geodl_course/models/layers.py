@@ -3,9 +3,9 @@
 from torch import nn
 
 
-def conv_block(inputs, outputs, stride=1):
+def conv_block(inputs, outputs, stride=1, size=3):
     """Convolution, batch norm, ReLU: (B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)  # batch norm brings its own bias
+    convolution = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)  # batch norm brings the bias
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 

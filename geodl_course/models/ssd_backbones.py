@@ -22,7 +22,7 @@ def start_with_xavier(module):
 class SmallStages(nn.Module):
     """Images (B, bands, H, W) → {"0": (B, C, H / 4, W / 4), "1": (B, D, H / 8, W / 8), ...}, each map half the last.
 
-    The first stage is the small backbone of lecture 03, each further one two convolutions. run(stage, map) says how a
+    The first stage is the small backbone of lecture 03, each further one a coarser_stage. run(stage, map) says how a
     stage is run (plumbing.folded in evaluation). Built in lecture 04.
     """
 
@@ -43,8 +43,11 @@ class SmallStages(nn.Module):
 
 
 def coarser_stage(inputs, outputs):
-    """Two convolutions that halve a map: (B, inputs, H, W) → (B, outputs, H / 2, W / 2)."""
-    return nn.Sequential(conv_block(inputs, outputs, stride=2), conv_block(outputs, outputs))
+    """1 x 1 convolution to narrow a map, 3 x 3 to halve it: (B, inputs, H, W) → (B, outputs, H / 2, W / 2).
+
+    SSD, section 2.1, figure 2.
+    """
+    return nn.Sequential(conv_block(inputs, inputs // 2, size=1), conv_block(inputs // 2, outputs, stride=2))
 
 
 def plain(*layers):

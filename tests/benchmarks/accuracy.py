@@ -1,16 +1,18 @@
-"""How accurate is the course's Faster R-CNN? Figures go to docs/results; each seed can be measured by itself.
+"""How accurate are the course's detectors? Figures go to docs/results; each seed can be measured by itself.
 
     python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2
     python -m tests.benchmarks.accuracy parity --data towns --seeds 0 1 2 3 4
     python -m tests.benchmarks.accuracy parity --data neon_trees --seeds 0 1 2 3 4
+    python -m tests.benchmarks.accuracy parity --model ssd --data sen2ships --bands red green blue --seeds 0 1 2 3 4
 
-quick: the quick recipe, 90 s of training, AP50 on val. parity: torchvision's Faster R-CNN and ours from the same
-initial weights, through the same loop, on the same batches; on neon_trees also ours with a backbone from towns.
+quick: the quick recipe, 90 s of training, AP50 on val. parity: torchvision's detector and ours from the same
+initial weights, through the same loop, on the same batches; Faster R-CNN on neon_trees also with a backbone from towns.
 --data takes a data set's name, a chip folder or an .npz, which needs neither rasterio nor Jupyter.
 """
 
 import argparse
 import time
+from importlib import import_module
 
 import torch
 from safetensors.torch import load_file
@@ -18,11 +20,10 @@ from torch import nn
 
 from geodl_course import training
 from geodl_course.evaluation import evaluate
-from geodl_course.models.faster_rcnn import from_torchvision
 from tests.benchmarks import results
-from tests.benchmarks.reference import reference_faster_rcnn
+from tests.benchmarks.reference import REFERENCES
 
-STEPS = {"towns": 300, "neon_trees": 300}
+STEPS = {"towns": 300, "neon_trees": 300, "sen2ships": 300}
 SECONDS = 90
 KEPT = results.ROOT / "build" / "parity"  # what towns taught, for the trees' turn
 
@@ -62,38 +63,44 @@ def trained(name, model, train, val, seed, **length):
     return figures
 
 
-def reference(data, seed):
+def reference(system, data, seed):
     torch.manual_seed(seed)
-    return reference_faster_rcnn(len(data.classes), len(data.info.bands), data.info.chip_size)
+    return REFERENCES[system](len(data.classes), len(data.info.bands), data.info.chip_size)
 
 
-def quick(train, val, seed):
+def takeover(system, module):
+    """torchvision's module as our system, with the same weights."""
+    return import_module(f"geodl_course.models.{system}").from_torchvision(module)
+
+
+def quick(system, train, val, seed):
     """The quick recipe as the command line runs it, under the clock."""
     torch.manual_seed(seed)
-    function, recipe = training.RECIPES["faster_rcnn", "quick"]
-    model = training.make_model("faster_rcnn", function, train)
+    function, recipe = training.RECIPES[system, "quick"]
+    model = training.make_model(system, function, train)
     return trained("quick", model, train, val, seed, **{**recipe, "seconds": SECONDS})
 
 
-def parity(train, val, seed, steps):
+def parity(system, train, val, seed, steps):
     """Reference and ours from the same weights on the same batches → the figures of both."""
-    theirs, ours = reference(train, seed), from_torchvision(reference(train, seed))
+    theirs, ours = reference(system, train, seed), takeover(system, reference(system, train, seed))
     figures = {"ours": trained("ours", ours, train, val, seed, steps=steps)}
-    training.save_model(ours, KEPT / train.info.name / str(seed))
+    if system == "faster_rcnn":
+        training.save_model(ours, KEPT / train.info.name / str(seed))
     figures["torchvision"] = trained("torchvision", Reference(theirs), train, val, seed, steps=steps)
     return figures
 
 
 def pretrained(train, val, seed, steps, towns):
-    """Ours on train with the backbone that the same seed's model had after its turn on towns (a data set's name)."""
+    """Our Faster R-CNN on train with the backbone that the same seed's had after its turn on towns (a data set)."""
     stored = KEPT / "towns" / str(seed) / "model.safetensors"
     if not stored.exists():
         data = training.open_chips(towns, "train")
-        model = from_torchvision(reference(data, seed))
+        model = takeover("faster_rcnn", reference("faster_rcnn", data, seed))
         training.fit(model, data, seed=seed, steps=STEPS["towns"])
         training.save_model(model, stored.parent)
     weights = {name.removeprefix("backbone."): value for name, value in load_file(stored).items() if "backbone" in name}
-    model = from_torchvision(reference(train, seed))
+    model = takeover("faster_rcnn", reference("faster_rcnn", train, seed))
     model.backbone.load_state_dict(weights)
     return trained("ours, backbone from towns", model, train, val, seed, steps=steps)
 
@@ -115,26 +122,34 @@ def summary(name):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["quick", "parity"])
+    parser.add_argument("--model", choices=REFERENCES, default="faster_rcnn")
     parser.add_argument("--data", required=True)
+    parser.add_argument("--bands", nargs="+", help="only these bands; the results then bear their number")
     parser.add_argument("--towns", default="towns", help="where parity on neon_trees takes its backbone from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
     chosen = parser.parse_args(arguments)
     train, val = (training.open_chips(chosen.data, split) for split in ("train", "val"))
-    name = train.info.name
+    if chosen.bands:
+        train, val = train.pick_bands(chosen.bands), val.pick_bands(chosen.bands)
+    name, system = train.info.name, chosen.model
+    which = "" if system == "faster_rcnn" else f" --model {system}"  # the first system's results bear no name
+    stored = "_".join([chosen.what, *([] if system == "faster_rcnn" else [system]), name])
+    command = f"python -m tests.benchmarks.accuracy {chosen.what}{which} --data {name}"
+    if chosen.bands:
+        stored, command = f"{stored}_{len(chosen.bands)}_bands", f"{command} --bands {' '.join(chosen.bands)}"
+    command += " --seeds " + " ".join(map(str, chosen.seeds))
     for seed in chosen.seeds:
         if chosen.what == "quick":
-            figures = quick(train, val, seed)
+            figures = quick(system, train, val, seed)
         else:
             steps = chosen.steps or STEPS[name]
-            figures = parity(train, val, seed, steps)
-            if name != "towns":
+            figures = parity(system, train, val, seed, steps)
+            if system == "faster_rcnn" and name != "towns":
                 figures["pretrained"] = pretrained(train, val, seed, steps, chosen.towns)
-        seeds = " ".join(map(str, chosen.seeds))
-        command = f"python -m tests.benchmarks.accuracy {chosen.what} --data {name} --seeds {seeds}"
-        results.store(f"{chosen.what}_{name}", figures, command, seed)
+        results.store(stored, figures, command, seed)
     if chosen.what == "parity":
-        print(summary(f"parity_{name}"))
+        print(summary(stored))
 
 
 if __name__ == "__main__":

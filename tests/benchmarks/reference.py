@@ -1,12 +1,15 @@
-"""The reference that the course measures itself by: torchvision's Faster R-CNN on the course's small backbone."""
+"""The references that the course measures itself by: torchvision's detectors on the course's small backbones."""
 
 from torch import nn
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 
 from geodl_course.models.backbones import small_backbone
+from geodl_course.models.ssd_backbones import SmallStages
+from geodl_course.models.ssd_settings import small_settings
 
 SIZES = (8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
@@ -39,3 +42,24 @@ def reference_faster_rcnn(
         box_batch_size_per_image=32,
         box_detections_per_img=100,
     )
+
+
+def reference_ssd(classes: int, bands: int = 3, size: int = 128) -> SSD:
+    """torchvision's SSD with the backbone and default boxes of the course's small one; chips arrive normalised."""
+    ours = small_settings(classes, size)
+    boxes, found = ours["boxes"], ours["detect"]
+    return SSD(
+        SmallStages(bands),
+        DefaultBoxGenerator(boxes["ratios"], scales=boxes["scales"], clip=boxes["clip"]),
+        (size, size),
+        classes + 1,
+        image_mean=[0.0] * bands,
+        image_std=[1.0] * bands,
+        score_thresh=found["score"],
+        nms_thresh=found["threshold"],
+        topk_candidates=found["before"],
+        detections_per_img=found["keep"],
+    )
+
+
+REFERENCES = {"faster_rcnn": reference_faster_rcnn, "ssd": reference_ssd}

@@ -1,8 +1,8 @@
 """How long do a training step and inference take, as a share of torchvision's time with the same weights?
 
-    OMP_NUM_THREADS=2 python -m tests.benchmarks.speed
+    OMP_NUM_THREADS=2 python -m tests.benchmarks.speed [--model ssd]
 
-Batch of 8 chips of 128 px, the course's small backbone, anchors and heads in both; the two take turns in one process.
+Batch of 8 chips of 128 px, the same backbone, boxes and heads in both; the two take turns in one process.
 Another load on the machine spoils such figures: turns in which torchvision is far from its own median do not count.
 """
 
@@ -11,13 +11,13 @@ import copy
 import json
 import statistics
 import time
+from importlib import import_module
 
 import torch
 
 from geodl_course.chips import Targets
-from geodl_course.models.faster_rcnn import from_torchvision
 from tests.benchmarks import results
-from tests.benchmarks.reference import reference_faster_rcnn
+from tests.benchmarks.reference import REFERENCES
 
 BATCH, SIZE, CLASSES = 8, 128, 3
 FAR = 0.15  # a turn counts where torchvision is within this share of its median
@@ -82,9 +82,10 @@ def turns(theirs, ours, number):
     return {"torchvision_ms": 1e3 * theirs, "ours_ms": 1e3 * ours, "ratio": ratio, "turns": len(good), "of": number}
 
 
-def measure(number, device):
+def measure(system, number, device):
     torch.manual_seed(0)
-    module = reference_faster_rcnn(CLASSES, size=SIZE).to(device)
+    module = REFERENCES[system](CLASSES, size=SIZE).to(device)
+    from_torchvision = import_module(f"geodl_course.models.{system}").from_torchvision
     images, objects = chips()
     images = images.to(device)
     objects = [{name: value.to(device) for name, value in one.items()} for one in objects]
@@ -100,14 +101,17 @@ def measure(number, device):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=REFERENCES, default="faster_rcnn")
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-store", action="store_true", help="print only")
     options = parser.parse_args(arguments)
-    figures = measure(options.turns, options.device)
+    figures = measure(options.model, options.turns, options.device)
     print(json.dumps({**results.circumstances(), **results.tidy(figures)}, indent=1))
     if not options.no_store:
-        results.store("speed", figures, command="python -m tests.benchmarks.speed")
+        others = {"faster_rcnn": ("speed", "")}  # the first system's results bear no name
+        name, which = others.get(options.model, (f"speed_{options.model}", f" --model {options.model}"))
+        results.store(name, figures, command=f"python -m tests.benchmarks.speed{which}")
 
 
 if __name__ == "__main__":
