@@ -337,6 +337,11 @@ def test_targets_that_nothing_can_learn_from_are_refused(box, label, message):
     assert check_targets(targets, (16, 20), 3) is targets
 
 
+def test_a_list_without_targets_is_refused():
+    with pytest.raises(ChipError, match="no targets: give one dict for each image"):
+        Targets.from_list([])
+
+
 def test_boxes_json_is_coco(tmp_path):
     boxes = np.array([[1, 2, 4, 7]], np.float32)
     chip = chip_of("a", np.zeros((3, 8, 8), np.uint8), boxes=boxes, labels=np.array([2]))

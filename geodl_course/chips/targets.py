@@ -23,6 +23,8 @@ class Targets:
     @classmethod
     def from_list(cls, targets):
         """Targets from a list of B dicts boxes (M, 4), labels (M,) and, if all have it, masks (M, H, W) bool."""
+        if not targets:
+            raise ChipError("no targets: give one dict for each image, with boxes (0, 4) for one without objects.")
         counts = torch.tensor([len(t["boxes"]) for t in targets])
         most = max(int(counts.max()), 1)
         valid = torch.arange(most) < counts[:, None]
