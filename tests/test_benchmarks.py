@@ -10,7 +10,7 @@ from scipy import stats
 
 from geodl_course.chips import save_npz
 from tests.benchmarks import __main__ as table
-from tests.benchmarks import accuracy, results
+from tests.benchmarks import accuracy, results, ssd_ablation
 from tests.test_training import tiny_chips
 
 
@@ -71,3 +71,28 @@ def test_table_says_what_is_measured_and_how_to_measure_the_rest(tmp_path, capsy
     assert "not yet: `python -m tests.benchmarks.speed`" in rows["inference, same setting: share of torchvision's time"]
     assert (tmp_path / "docs" / "results.md").read_text() == printed[:-1]
     assert json.loads((tmp_path / "docs" / "results" / "lectures.json").read_text())["command"] == "python -m y"
+
+
+def test_ssd_ablation_trains_every_variant(tmp_path, monkeypatch):
+    monkeypatch.setattr(ssd_ablation, "STEPS", 1)
+    stored = str(save_npz(tmp_path / "squares.npz", tiny_chips(), tiny_chips("val", 4, seed=1)))
+    mining = ssd_ablation.ssd.hard_negatives
+    ssd_ablation.main(["--data", stored, "--seeds", "3"])
+    assert ssd_ablation.ssd.hard_negatives is mining
+    [run] = results.runs("ssd_ablation")
+    assert list(run["figures"]) == list(ssd_ablation.VARIANTS) and run["seed"] == 3
+    assert all(set(one["found"]) == set(ssd_ablation.SIZES) for one in run["figures"].values())
+
+
+def test_parity_of_ssd_on_some_bands(tmp_path, monkeypatch):
+    original = accuracy.training.fit
+    quiet = {"batch_size": 4, "progress": False}
+    monkeypatch.setattr(accuracy.training, "fit", lambda *given, **settings: original(*given, **settings, **quiet))
+    chips = tiny_chips()
+    stored = str(save_npz(tmp_path / "squares.npz", chips, tiny_chips("val", 4, seed=1)))
+    bands = chips.info.bands[:2]
+    accuracy.main(["parity", "--model", "ssd", "--data", stored, "--bands", *bands, "--steps", "1"])
+    [run] = results.runs("parity_ssd_squares_2_bands")
+    assert set(run["figures"]) == {"ours", "torchvision"}
+    command = results.read("parity_ssd_squares_2_bands")["command"]
+    assert f"--model ssd --data squares --bands {' '.join(bands)} --seeds 0" in command

@@ -74,6 +74,18 @@ def test_chip_without_objects_has_only_negative_anchors():
     widgets.anchors_draw(data)
 
 
+def test_each_map_may_have_anchors_of_its_own():
+    cells = {8: torch.tensor([[-4.0, -4, 12, 12]]), 16: torch.tensor([[-8.0, -8, 24, 24], [0, 4, 16, 12]])}
+    data = widgets.anchors_compute(anchor_state(cells=cells, sizes=(), ratios=(), row=1, col=1))
+    assert data.anchors.tolist() == [[4, 4, 20, 20]]
+    inspector = widgets.anchors(IMAGE, OBJECTS, cells=cells, positive=0.5, negative=0.5)
+    assert set(inspector.controls) == {"stride", "row", "col", "iou"}
+    assert inspector.controls["stride"].options == (8, 16) and "of 1 anchors" in inspector.read_out.value
+    inspector.controls["stride"].value = 16
+    assert "of 2 anchors" in inspector.read_out.value and "0 ignored" in inspector.read_out.value
+    assert len(inspector.figure.axes[1].get_yticks()) == 2
+
+
 @pytest.mark.parametrize("changes, words", [({"sizes": ()}, "at least one size"), ({"row": 8}, "8 x 12")])
 def test_impossible_anchor_states_are_named(changes, words):
     with pytest.raises(ValueError, match=words):

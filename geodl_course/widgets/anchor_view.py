@@ -22,7 +22,8 @@ class AnchorState:
 
     image: (H, W, 3) for display; boxes: (M, 4) float pixel xyxy, half-open; stride: pixels between two cells of the
     feature map; row, col: the cell; sizes: square roots of the anchors' areas in pixels; ratios: height over width;
-    positive, negative: IoU thresholds.
+    cells: instead of sizes and ratios, a cell's anchors {stride: (A, 4)} in pixels from its upper left corner, for
+    detectors whose maps each have their own; positive, negative: IoU thresholds.
     """
 
     image: np.ndarray
@@ -32,6 +33,7 @@ class AnchorState:
     col: int = 0
     sizes: tuple = (16, 32, 64)
     ratios: tuple = (0.5, 1.0, 2.0)
+    cells: dict | None = None
     positive: float = 0.7
     negative: float = 0.3
 
@@ -63,12 +65,12 @@ def anchors_compute(state):
 
     Raises ValueError where no size or no ratio is chosen, or the cell lies outside the feature map.
     """
-    if not state.sizes or not state.ratios:
+    if state.cells is None and not (state.sizes and state.ratios):
         raise ValueError("choose at least one size and one ratio")
     rows, cols = (math.ceil(side / state.stride) for side in state.image.shape[:2])
     if not (0 <= state.row < rows and 0 <= state.col < cols):
         raise ValueError(f"cell ({state.row}, {state.col}) is not on the {rows} x {cols} feature map")
-    cell = cell_anchors(state.sizes, state.ratios)
+    cell = cell_anchors(state.sizes, state.ratios) if state.cells is None else state.cells[state.stride]
     every = grid_anchors(cell, (rows, cols), (state.stride, state.stride))
     iou = box_iou(every, state.boxes)
     iou = torch.cat([iou, iou.new_zeros(len(iou), 1)], 1)  # one column that is no object: a chip may have none
@@ -166,15 +168,22 @@ def anchors_words(data):
     )
 
 
-def anchors(image, boxes, *, strides=(4, 8, 16, 32), sizes=(8, 16, 32, 64), ratios=(0.5, 1.0, 2.0), info=None, **start):
+def anchors(
+    image, boxes, *, strides=(4, 8, 16, 32), sizes=(8, 16, 32, 64), ratios=(0.5, 1.0, 2.0), cells=None, info=None,
+    **start,
+):
     """Look at the anchors of one cell of a feature map → `Inspector`; show it by ending a cell with it.
 
     image: (C, H, W), any bands and dtype that `plots.to_rgb` takes (info: its data set's `DatasetInfo`); boxes: (M, 4)
-    float pixel xyxy; strides, sizes, ratios: what can be chosen; start: first values of any field of `AnchorState`
-    (stride, row, col, sizes, ratios, positive, negative). Lecture 02 uses it.
+    float pixel xyxy; strides, sizes, ratios: what can be chosen; cells: instead of these, each map's own anchors of a
+    cell, {stride: (A, 4)} in pixels from the cell's upper left corner; start: first values of any field of
+    `AnchorState` (stride, row, col, sizes, ratios, positive, negative). Lectures 02 and 04 use it.
     """
     import ipywidgets
 
+    if cells is not None:
+        strides, sizes, ratios = tuple(cells), (), ()
+        start["cells"] = cells
     shown = plots.to_rgb(image, info)
     start = {"stride": strides[0], "sizes": tuple(sizes), "ratios": tuple(ratios)} | start
     middle = {"row": shown.shape[0] // start["stride"] // 2, "col": shown.shape[1] // start["stride"] // 2}

@@ -26,19 +26,22 @@ def values(name, *path):
     return found
 
 
-def quick():
-    scores = values("quick_towns", "AP50")
-    each = ", ".join(f"{score:.3f}" for score in scores)
-    return f"{fmean(scores):.3f} (seeds {seeds('quick_towns')}: {each})", min(scores) >= 0.80
+def quick(name, limit):
+    def row():
+        scores = values(name, "AP50")
+        each = ", ".join(f"{score:.3f}" for score in scores)
+        return f"{fmean(scores):.3f} (seeds {seeds(name)}: {each})", min(scores) >= limit
+
+    return row
 
 
 def seeds(name):
     return " ".join(str(run["seed"]) for run in runs(name))
 
 
-def ratio(key, limit):
+def ratio(key, limit, name="speed"):
     def row():
-        measured = median(values("speed", key))
+        measured = median(values(name, key))
         return f"{measured:.2f}", measured <= limit
 
     return row
@@ -58,6 +61,12 @@ def means(name, metric):
     systems = [who for who in ("ours", "torchvision", "pretrained") if all(who in run["figures"] for run in runs(name))]
     words = {"pretrained": "ours with the backbone from towns"}
     return ", ".join(f"{words.get(who, who)} {fmean(values(name, who, metric)):.3f}" for who in systems)
+
+
+def ablation():
+    runs_of = [run["figures"] for run in runs("ssd_ablation")]
+    each = ", ".join(f"{name} {fmean(run[name]['AP50'] for run in runs_of):.3f}" for name in runs_of[0])
+    return each, None
 
 
 def notebooks(key, limit, unit):
@@ -82,9 +91,11 @@ def light():
 
 
 PARITY = "python -m tests.benchmarks.accuracy parity --data {} --seeds " + SEEDS
+PARITY_SSD = PARITY.replace("--data", "--model ssd --data")
+RGB = "sen2ships --bands red green blue"
 TABLE = [  # what, limit, benchmark, its command, its figure in words and whether it is within the limit
     ("towns val, quick budget, 90 s of training: AP50", "at least 0.80", "quick_towns",
-     "python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2", quick),
+     "python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2", quick("quick_towns", 0.80)),
     ("training step, batch 8, 128 px: share of torchvision's time", "at most 0.55", "speed",
      "python -m tests.benchmarks.speed", ratio("training", 0.55)),
     ("inference, same setting: share of torchvision's time", "at most 0.60", "speed",
@@ -93,6 +104,21 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "parity_towns", PARITY.format("towns"), parity("parity_towns", "AP")),
     ("neon_trees: AP50, ours less torchvision, the same", "interval not wholly below -0.01",
      "parity_neon_trees", PARITY.format("neon_trees"), parity("parity_neon_trees", "AP50")),
+    ("SSD, towns val, 90 s of training: AP50", "at least 0.75", "quick_ssd_towns",
+     "python -m tests.benchmarks.accuracy quick --model ssd --data towns --seeds 0 1 2",
+     quick("quick_ssd_towns", 0.75)),
+    ("SSD, training step: share of torchvision's time, same backbone and boxes", "at most 0.80", "speed_ssd",
+     "python -m tests.benchmarks.speed --model ssd", ratio("training", 0.80, "speed_ssd")),
+    ("SSD, inference: share of torchvision's time", "at most 0.80", "speed_ssd",
+     "python -m tests.benchmarks.speed --model ssd", ratio("inference", 0.80, "speed_ssd")),
+    ("SSD, towns: AP, ours less torchvision", "interval not wholly below -0.01",
+     "parity_ssd_towns", PARITY_SSD.format("towns"), parity("parity_ssd_towns", "AP")),
+    ("SSD, sen2ships, red green blue: AP50, ours less torchvision", "interval not wholly below -0.01",
+     "parity_ssd_sen2ships_3_bands", PARITY_SSD.format(RGB), parity("parity_ssd_sen2ships_3_bands", "AP50")),
+    ("SSD, sen2ships, five bands: AP50, ours less torchvision", "interval not wholly below -0.01",
+     "parity_ssd_sen2ships", PARITY_SSD.format("sen2ships"), parity("parity_ssd_sen2ships", "AP50")),
+    ("SSD after 300 steps on towns, without one of its parts: AP50", "-", "ssd_ablation",
+     "python -m tests.benchmarks.ssd_ablation --seeds 0 1 2", ablation),
     ("each notebook under nbval, quick: seconds", "at most 120", "lectures",
      "python -m tests.benchmarks.lectures", notebooks("seconds", 120, "s")),
     ("training in a notebook, together: seconds", "at most 60", "lectures",
