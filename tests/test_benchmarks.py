@@ -30,9 +30,10 @@ def test_interval_is_students():
 
 def test_runs_are_merged_by_seed():
     for seed, score in ((1, 0.5), (0, 0.4), (1, 0.6)):
-        results.store("some", {"AP50": score, "none": float("nan")}, "python -m some", seed)
+        results.store("some", {"AP50": score, "none": float("nan")}, f"python -m some --seeds {seed}", seed)
     assert [(run["seed"], run["figures"]) for run in results.runs("some")] == [
         (0, {"AP50": 0.4, "none": None}), (1, {"AP50": 0.6, "none": None})]
+    assert results.read("some")["command"] == "python -m some --seeds 0 1"  # of all runs, not of the last
     assert {"commit", "device", "threads", "torch", "torchvision", "python"} <= set(results.runs("some")[0])
 
 

@@ -3,7 +3,8 @@
     results.store("speed", {"training_ratio": 0.45}, command="python -m tests.benchmarks.speed")
     results.runs("speed")[-1]["figures"]
 
-A run of a seed that is stored already replaces it, so seeds can be measured one command at a time.
+A run of a seed that is stored already replaces it, so seeds can be measured one command at a time; the stored command
+is then the one that measures all of them.
 """
 
 import json
@@ -37,6 +38,8 @@ def store(name, figures, command, seed=None):
     known = [run for run in runs(name) if run["seed"] != seed]
     known.append({"seed": seed, **circumstances(), "figures": tidy(figures)})
     known.sort(key=lambda run: -1 if run["seed"] is None else run["seed"])
+    if " --seeds " in command:
+        command = f"{command.partition(' --seeds ')[0]} --seeds {' '.join(str(run['seed']) for run in known)}"
     path = folder() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
