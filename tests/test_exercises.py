@@ -68,6 +68,24 @@ def proposal_recall(proposals, boxes, iou):
     return (box_iou(proposals, boxes).amax(0) >= iou).float().mean()
 
 
+def objects_lost(boxes, size, grid, axes=(0, 1)):
+    cells = ((boxes[:, :2] + boxes[:, 2:]) / 2 * grid / size).long()[:, list(axes)]
+    return len(cells) - len(set(map(tuple, cells.tolist())))
+
+
+def decode_v2(t, corner, anchor, stride, squash=torch.sigmoid):
+    centre, half = (corner + squash(t[:, :2])) * stride, anchor * t[:, 2:].exp() / 2
+    return torch.cat((centre - half, centre + half), dim=1)
+
+
+def receptive_field(table, pool=(2, 2)):
+    side, step = 1, 1
+    for row in table:
+        kernel, stride = pool if row == ["pool"] else (row[0], row[2])
+        side, step = side + (kernel - 1) * step, step * stride
+    return side
+
+
 RIGHT = {
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
@@ -76,7 +94,8 @@ RIGHT = {
     "02.1": generalised_iou,
     "02.2": over_smaller,
     "02.3": soft_nms,
-    "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall}
+    "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall,
+    "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field}
 
 WRONG = {
     "00.1": {
@@ -135,6 +154,21 @@ WRONG = {
         "share of proposals": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax(1) >= iou).float().mean(),
         "bar fixed": lambda proposals, boxes, iou: proposal_recall(proposals, boxes, 0.5),
         "best proposal for all": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax() >= iou).float(),
+    },
+    "05.1": {
+        "corners, not centres": lambda boxes, size, grid: objects_lost(boxes[:, [0, 1, 0, 1]], size, grid),
+        "columns alone": lambda boxes, size, grid: objects_lost(boxes, size, grid, axes=(0,)),
+        "more objects than cells": lambda boxes, size, grid: max(0, len(boxes) - grid**2),
+    },
+    "05.2": {
+        "no sigmoid": lambda t, corner, anchor, stride: decode_v2(t, corner, anchor, stride, torch.nn.Identity()),
+        "row before column": lambda t, corner, anchor, stride: decode_v2(t, corner.flip(1), anchor, stride),
+        "anchor in cells": lambda t, corner, anchor, stride: decode_v2(t, corner, anchor * stride, stride),
+    },
+    "05.3": {
+        "poolings forgotten": lambda table: receptive_field(table, pool=(1, 1)),
+        "strides forgotten": lambda table: receptive_field([row[:2] + [1] * (len(row) > 1) for row in table], (2, 1)),
+        "one pixel for each": lambda table: 1 + sum(2 if row == ["pool"] else row[0] for row in table),
     },
 }
 

@@ -25,7 +25,8 @@ from geodl_course.models.yolo_v1 import (
 )  # fmt: skip
 from geodl_course.teaching import random_boxes
 
-TINY = {"size": 64, "grid": 4, "hidden": 64, "layers": [[3, 16, 4], [3, 16, 4]]}
+TINY = {"size": 64, "grid": 4, "layers": [[3, 16, 4], [3, 16, 4]]}
+RANDOM = {"dense": {"start": "random", "hidden": 64}}
 WEIGHTS = {"coordinates": 5.0, "empty": 0.5}
 
 
@@ -82,6 +83,26 @@ def test_small_network_begins_with_the_small_backbone():
     images = torch.randn(1, 3, 128, 128)
     model.features.load_state_dict(backbone.state_dict(), strict=False)
     torch.testing.assert_close(model.eval().features[:6](images), backbone.eval()(images))
+
+
+def test_dense_layers_start_as_a_copy_and_are_fully_connected():
+    model = yolo_v1(2, **TINY)
+    maps = torch.rand(2, 12, 4, 4, requires_grad=True)  # 5 * 2 + 2 numbers for each of 4 x 4 cells
+    torch.testing.assert_close(model.dense(maps), maps.permute(0, 2, 3, 1).flatten(1))
+    with torch.no_grad():
+        for layer in model.dense:
+            if isinstance(layer, nn.Linear):
+                assert layer.weight.shape == (12 * 16, 12 * 16)
+                layer.weight += 1
+    model.dense(maps)[0, 0].backward()
+    assert (maps.grad[0] != 0).all() and (maps.grad[1] == 0).all(), "every number of a chip may look at every cell"
+    with pytest.raises(ValueError, match="a map of 7 x 7 cells, these layers make 4 x 4"):
+        yolo_v1(2, **TINY | {"grid": 7})
+
+
+def test_dense_layers_of_the_paper_free_the_grid_from_the_map():
+    model = yolo_v1(2, **TINY | {"grid": 7}, **RANDOM)
+    assert model.eval().cells(torch.randn(1, 3, 64, 64)).shape == (1, 7, 7, 12)
 
 
 # ---- cells, coding, the responsible box
@@ -277,10 +298,11 @@ def test_losses_in_training_detections_in_evaluation():
         assert (image["scores"].diff() <= 0).all() and (image["scores"] <= 1).all(), "best first"
 
 
-def test_learns_a_chip_by_heart():
+@pytest.mark.parametrize("start", [{}, RANDOM])
+def test_learns_a_chip_by_heart(start):
     torch.manual_seed(0)
     images, targets = scene()
-    model = yolo_v1(2, **TINY)
+    model = yolo_v1(2, **TINY, **start)
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
     for _ in range(150):
         optimiser.zero_grad()
@@ -308,7 +330,7 @@ def test_half_precision_leaves_boxes_whole():
 
 
 def test_settings_rebuild_the_model():
-    for model in (yolo_v1(3), yolo_v1(2, bands=5, boxes=3, detect={"score": 0.0}, **TINY)):
+    for model in (yolo_v1(3), yolo_v1(2, bands=5, boxes=3, detect={"score": 0.0}, **TINY, **RANDOM)):
         again = build("yolo_v1", **json.loads(json.dumps(model.settings))).eval()
         again.load_state_dict(model.state_dict())
         side = model.settings["size"]
@@ -330,6 +352,20 @@ def test_chips_of_another_size_are_refused():
         yolo_v1(2, **TINY)(torch.randn(2, 3, 128, 128), targets)
 
 
+def test_resized_images_get_boxes_in_their_own_pixels():
+    resize = {"min_size": [64], "max_size": 64, "fixed_size": [64, 64]}
+    transform = {"mean": [0.0], "std": [1.0], "resize": resize, "multiple": 1}
+    plain, resizing = yolo_v1(2, **TINY, detect={"score": 0.0}), yolo_v1(2, **TINY, transform=transform)
+    resizing.load_state_dict(plain.state_dict())
+    resizing.settings["detect"]["score"] = 0.0
+    images, _ = scene()
+    wide = images.repeat_interleave(2, dim=3)  # twice as wide
+    small, large = plain.eval()(images), resizing.eval()(wide)
+    assert large.boxes[..., 2].max() > 64, "pixels of the wide image"
+    torch.testing.assert_close(large.scores.sort().values, small.scores.sort().values, atol=0.1, rtol=0)
+    assert yolo_v1_paper.__module__ and resizing.settings["transform"]["resize"]["fixed_size"] == [64, 64]
+
+
 @pytest.mark.parametrize(
     "shape, classes", [((1, 4, 4, 12), 3), ((1, 4, 4, 3), 3), ((1, 4, 5, 13), 3), ((1, 4, 4, 7), 8)]
 )
@@ -338,7 +374,7 @@ def test_numbers_that_make_no_grid_are_refused(shape, classes):
         split_cells(torch.zeros(shape), classes)
 
 
-@pytest.mark.parametrize("name", ["classes", "bands", "size", "grid", "boxes", "hidden"])
+@pytest.mark.parametrize("name", ["classes", "bands", "size", "grid", "boxes"])
 def test_settings_that_make_no_network_are_refused(name):
     with pytest.raises(ValueError, match=f"{name}=0: a YOLO needs at least 1"):
         yolo_v1(**{"classes": 2, **TINY, name: 0})

@@ -11,7 +11,14 @@ from torch import nn
 
 from geodl_course.models.detections import Detections
 from geodl_course.models.two_stage_settings import change
-from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS, convolutions, dense_layers
+from geodl_course.models.yolo_v1_layers import (
+    PAPER_LAYERS,
+    SMALL_LAYERS,
+    convolutions,
+    copying_layers,
+    dense_layers,
+    first_guess,
+)
 from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, take, to_centres
 from geodl_course.plumbing import check_batch, feature_maps, prepare
 
@@ -125,7 +132,8 @@ class YOLOv1(nn.Module):
 
     def cells(self, images):
         """What the network says of images (B, C, H, W) → (B, S, S, 5 P + K)."""
-        inputs, _ = prepare(images, None, self.training)
+        inputs, _ = prepare(images, self.settings["transform"], self.training)
+        check_size(tuple(inputs.shape[-2:]), self.settings["size"])
         maps = feature_maps(self.features, inputs, self.training)["0"]  # (B, C', H', W')
         grid = self.settings["grid"]
         return self.dense(maps).unflatten(1, (grid, grid, -1)).to(images.dtype)
@@ -133,8 +141,7 @@ class YOLOv1(nn.Module):
     def forward(self, images, targets=None):
         settings, size, classes = self.settings, tuple(images.shape[-2:]), self.settings["classes"]
         check_batch(images, targets, self.features, classes, self.training)
-        check_size(size, settings["size"])
-        output = self.cells(images)
+        output = self.cells(images)  # in shares of the image: whatever size it has, boxes are in its pixels
         if self.training:
             return yolo_losses(output, targets, size, classes, **settings["loss"])
         return detect_cells(output, size, classes, **settings["detect"])
@@ -149,36 +156,40 @@ def check_size(size, built):
         )
 
 
-def small_settings(classes):
-    """Settings of the quick model for K = classes: chips of 128 pixels with objects from 5 pixels on."""
+def small_settings(classes, size=128):
+    """Settings of the quick model for K = classes: chips of size pixels, cells of 16, objects from 5 pixels on."""
     return {
+        "system": "yolo_v1",  # models.build takes it by this name, from a notebook's classes as well
         "classes": classes,
         "bands": 3,
-        "size": 128,
-        "grid": 16,
+        "transform": None,
+        "size": size,
+        "grid": -(-size // 16),
         "boxes": 2,
         "layers": SMALL_LAYERS,
         "norm": True,
-        "hidden": 512,
-        "dropout": 0.0,
+        "dense": {"start": "copy", "hidden": 512, "dropout": 0.0},  # the last two for a random start, as the paper's
         "loss": {"coordinates": 5.0, "empty": 0.5},
         "detect": {"score": 0.01, "threshold": 0.5, "keep": 100, "smallest": 1.0},
     }
 
 
 def paper_settings(classes):
-    """Settings of the paper's network for K = classes (20 in the paper), images of 448 x 448 pixels."""
-    paper = {"size": 448, "grid": 7, "layers": PAPER_LAYERS, "norm": False, "hidden": 4096, "dropout": 0.5}
-    return {**small_settings(classes), **paper}
+    """Settings of the paper's network for K = classes (20 in the paper); images of any size are made 448 x 448."""
+    resize = {"min_size": [448], "max_size": 448, "fixed_size": [448, 448]}
+    transform = {"mean": [0.0], "std": [1.0], "resize": resize, "multiple": 1}
+    dense = {"start": "random", "hidden": 4096, "dropout": 0.5}
+    paper = {"transform": transform, "grid": 7, "layers": PAPER_LAYERS, "norm": False, "dense": dense}
+    return {**small_settings(classes, 448), **paper}
 
 
-def yolo_v1(classes, bands=3, **changes):
-    """The quick model for K = classes on chips of 128 px with bands bands.
+def yolo_v1(classes, bands=3, size=128, **changes):
+    """The quick model for K = classes on chips of size x size pixels with bands bands.
 
-    changes: any of small_settings, e.g. grid=8 or detect={"score": 0.3}. Lecture 05 lists what differs from the paper.
+    changes: any of small_settings, nested, e.g. detect={"score": 0.3}. Lecture 05 lists what differs from the paper.
     Raises ValueError for settings that make no grid.
     """
-    return assemble(change(small_settings(classes), {"bands": bands, **changes}))
+    return assemble(change(small_settings(classes, size), {"bands": bands, **changes}))
 
 
 def yolo_v1_paper(classes=20, **changes):
@@ -188,14 +199,19 @@ def yolo_v1_paper(classes=20, **changes):
 
 def assemble(settings):
     """An untrained YOLOv1 of these settings."""
-    for name in ("classes", "bands", "size", "grid", "boxes", "hidden"):
+    for name in ("classes", "bands", "size", "grid", "boxes"):
         if settings[name] < 1:
             raise ValueError(f"{name}={settings[name]}: a YOLO needs at least 1")
-    features = convolutions(settings["bands"], settings["layers"], settings["norm"])
-    channels, side = map_of(settings["layers"], settings["size"])
+    (channels, side), grid = map_of(settings["layers"], settings["size"]), settings["grid"]
     numbers = 5 * settings["boxes"] + settings["classes"]
-    dense = dense_layers(channels * side**2, settings["hidden"], settings["grid"] ** 2 * numbers, settings["dropout"])
-    return YOLOv1(features, dense, settings)
+    features = convolutions(settings["bands"], settings["layers"], settings["norm"])
+    if settings["dense"]["start"] == "copy":
+        if side != grid:
+            raise ValueError(f"a copy needs a map of {grid} x {grid} cells, these layers make {side} x {side} ones")
+        features.append(first_guess(channels, settings["boxes"], settings["classes"]))
+        return YOLOv1(features, copying_layers(numbers, grid**2), settings)
+    hidden, dropout = settings["dense"]["hidden"], settings["dense"]["dropout"]
+    return YOLOv1(features, dense_layers(channels * side**2, hidden, grid**2 * numbers, dropout), settings)
 
 
 def map_of(table, size):

@@ -3,7 +3,13 @@
 A row of a table is [kernel, channels, stride] for a convolution, or ["pool"] for a 2 x 2 max pooling.
 """
 
+import math
+
+import torch
+import torch.nn.functional as F
 from torch import nn
+
+from geodl_course.models.roi_heads import FlattenBins
 
 PAPER_LAYERS = [
     [7, 64, 2], ["pool"],
@@ -15,7 +21,7 @@ PAPER_LAYERS = [
 ]  # fmt: skip
 SMALL_LAYERS = [
     [3, 32, 2], [3, 32, 1], [3, 64, 2], [3, 64, 1], [3, 96, 1], [3, 96, 1],  # the small backbone of lecture 03
-    [3, 96, 2], [3, 96, 1], [1, 32, 1],
+    [3, 96, 2], [3, 96, 1], [3, 128, 2],
 ]  # fmt: skip
 
 
@@ -44,6 +50,36 @@ def convolutions(inputs, table, norm):
 
 
 def dense_layers(inputs, hidden, outputs, dropout):
-    """The two fully connected layers: a map (B, C, H, W) with C * H * W = inputs → (B, outputs), linear at the end."""
+    """The paper's fully connected layers: a map (B, C, H, W), C * H * W = inputs → (B, outputs), linear at the end."""
     first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
     return nn.Sequential(nn.Flatten(), first, nn.LeakyReLU(0.1, inplace=True), nn.Dropout(dropout), last)
+
+
+class ScaledLinear(nn.Linear):
+    """A fully connected layer, (B, N) → (B, outputs), whose inputs count 1 / √N each and whose weights start as a copy.
+
+    Adam moves all weights by about the same amount: thousands of such moves add up, unless their inputs count less.
+    """
+
+    def reset_parameters(self):
+        self.weight.data = math.sqrt(self.in_features) * torch.eye(self.out_features, self.in_features)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, inputs):
+        return F.linear(inputs / math.sqrt(self.in_features), self.weight, self.bias)
+
+
+def copying_layers(numbers, cells):
+    """Fully connected layers that start by copying a map (B, numbers, S, S), S² = cells → (B, cells * numbers)."""
+    first, last = (ScaledLinear(cells * numbers, cells * numbers) for _ in range(2))
+    return nn.Sequential(FlattenBins(), first, nn.LeakyReLU(0.1, inplace=True), last)
+
+
+def first_guess(inputs, boxes, classes):
+    """A 1 x 1 convolution (B, inputs, S, S) → (B, 5 P + K, S, S) that starts with centred boxes and no confidence."""
+    guess = nn.Conv2d(inputs, 5 * boxes + classes, 1)
+    each = [torch.tensor([0.5, 0.5, side, side, 0.0]) for side in torch.linspace(0.3, 0.5, boxes)]
+    with torch.no_grad():
+        guess.weight.mul_(0.3)
+        guess.bias.copy_(torch.cat((*each, torch.full((classes,), 1 / classes))))
+    return guess

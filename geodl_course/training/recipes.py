@@ -11,6 +11,8 @@ RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, 
     ("faster_rcnn", "full"): ("faster_rcnn_resnet50_fpn", {"epochs": 12, "lr": 2e-4, "batch_size": 16}),
     ("ssd", "quick"): ("ssd", {"seconds": 90}),
     ("ssd", "full"): ("ssd300_vgg16", {"epochs": 40, "lr": 2e-4, "batch_size": 32}),
+    ("yolo_v1", "quick"): ("yolo_v1", {"seconds": 90}),
+    ("yolo_v1", "full"): ("yolo_v1", {"epochs": 60, "batch_size": 16}),
 }
 
 

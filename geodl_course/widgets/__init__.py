@@ -1,15 +1,17 @@
-"""Inspectors with sliders: anchors on a feature grid, and non-maximum suppression one kept box at a time.
+"""Inspectors with sliders: anchors on a feature map, the grid of YOLO v1, suppression one kept box at a time.
 
 Each is one module, `NAME_view.py`, and three things: `NAME_compute(state) -> data` and
 `NAME_draw(data, figure=None) -> figure`, which need neither a notebook nor ipywidgets, and a thin shell (`anchors`,
-`nms`) that ties sliders to them. Lecture 02 uses both. A further inspector is one more such module, made of what
-`drawing.py` and `shell.py` hold, and its line here.
+`grid`, `nms`) that ties sliders to them. Lectures 02, 04 and 05 use them. A further inspector is one more such module,
+made of what `drawing.py` and `shell.py` hold, and its line here.
 """
 
 from geodl_course.widgets.anchor_view import AnchorState, anchors, anchors_compute, anchors_draw, anchors_words
+from geodl_course.widgets.grid_view import GridState, grid, grid_compute, grid_draw, grid_words
 from geodl_course.widgets.nms_view import NmsState, nms, nms_compute, nms_draw, nms_walk, nms_words
 from geodl_course.widgets.shell import png
 
 __all__ = ["AnchorState", "anchors", "anchors_compute", "anchors_draw", "anchors_words"]
+__all__ += ["GridState", "grid", "grid_compute", "grid_draw", "grid_words"]
 __all__ += ["NmsState", "nms", "nms_compute", "nms_draw", "nms_walk", "nms_words"]
 __all__ += ["png"]
