@@ -69,6 +69,27 @@ def ablation():
     return each, None
 
 
+def half_of_ssd():
+    scores, ssd = values("quick_yolo_v1_towns", "AP50"), values("quick_ssd_towns", "AP50")
+    text, _ = quick("quick_yolo_v1_towns", 0)()
+    return text, min(scores) >= fmean(ssd) / 2 if ssd else None
+
+
+def dense():
+    [figures] = values("yolo_dense")[-1:]
+    return ", ".join(f"{name} {one['AP50']:.3f}" for name, one in figures.items()), None
+
+
+def side_by_side(batch):
+    def row():
+        [figures] = values("side_by_side_towns")[-1:]
+        speed = {name: one[f"images_a_second_{batch}"] for name, one in figures.items()}
+        each = ", ".join(f"{name} {value:.0f} (AP50 {figures[name]['AP50']:.3f})" for name, value in speed.items())
+        return each, speed["yolo_v1"] > speed["ssd"] > speed["faster_rcnn"]
+
+    return row
+
+
 def notebooks(key, limit, unit):
     def row():
         figures = runs("lectures")[-1]["figures"]
@@ -119,6 +140,14 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "parity_ssd_sen2ships", PARITY_SSD.format("sen2ships"), parity("parity_ssd_sen2ships", "AP50")),
     ("SSD after 300 steps on towns, without one of its parts: AP50", "-", "ssd_ablation",
      "python -m tests.benchmarks.ssd_ablation --seeds 0 1 2", ablation),
+    ("YOLO v1, towns val, 90 s of training: AP50", "at least half of SSD's", "quick_yolo_v1_towns",
+     "python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2", half_of_ssd),
+    ("YOLO v1 after 90 s, fully connected layers that start as a copy, at random, none: AP50", "-", "yolo_dense",
+     "python -m tests.benchmarks.yolo_dense", dense),
+    ("images a second, one at a time, after 90 s of training each", "YOLO v1 > SSD > Faster R-CNN",
+     "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(1)),
+    ("images a second, 16 at once, the same", "YOLO v1 > SSD > Faster R-CNN",
+     "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(16)),
     ("each notebook under nbval, quick: seconds", "at most 120", "lectures",
      "python -m tests.benchmarks.lectures", notebooks("seconds", 120, "s")),
     ("training in a notebook, together: seconds", "at most 60", "lectures",

@@ -1,6 +1,7 @@
 """How accurate are the course's detectors? Figures go to docs/results; each seed can be measured by itself.
 
     python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2
+    python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2
     python -m tests.benchmarks.accuracy parity --data towns --seeds 0 1 2 3 4
     python -m tests.benchmarks.accuracy parity --data neon_trees --seeds 0 1 2 3 4
     python -m tests.benchmarks.accuracy parity --model ssd --data sen2ships --bands red green blue --seeds 0 1 2 3 4
@@ -122,13 +123,16 @@ def summary(name):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["quick", "parity"])
-    parser.add_argument("--model", choices=REFERENCES, default="faster_rcnn")
+    systems = sorted({system for system, _ in training.RECIPES})
+    parser.add_argument("--model", choices=systems, default="faster_rcnn", help="parity: those that torchvision has")
     parser.add_argument("--data", required=True)
     parser.add_argument("--bands", nargs="+", help="only these bands; the results then bear their number")
     parser.add_argument("--towns", default="towns", help="where parity on neon_trees takes its backbone from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
     chosen = parser.parse_args(arguments)
+    if chosen.what == "parity" and chosen.model not in REFERENCES:
+        parser.error(f"torchvision has no {chosen.model} to compare with: {', '.join(REFERENCES)}")
     train, val = (training.open_chips(chosen.data, split) for split in ("train", "val"))
     if chosen.bands:
         train, val = train.pick_bands(chosen.bands), val.pick_bands(chosen.bands)

@@ -18,7 +18,7 @@ LIMIT = 0.1  # seconds for compute and draw
 
 
 def moves():
-    """(name, compute, draw, states) of each inspector at the sizes that lecture 02 uses."""
+    """(name, compute, draw, states) of each inspector at the sizes that the lectures use."""
     generator = torch.Generator().manual_seed(0)
     image = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     corner = torch.rand(20, 2, generator=generator) * 90
@@ -26,7 +26,9 @@ def moves():
     boxes = objects.repeat(5, 1) + torch.randn(100, 4, generator=generator)
     anchor = widgets.AnchorState(image, objects, sizes=(8, 16, 32, 64))
     nms = widgets.NmsState(image, boxes, torch.rand(100, generator=generator))
+    grid = widgets.GridState(image, objects, torch.ones(20, dtype=torch.long), ("a", "b", "c"), torch.rand(8, 8, 13))
     yield "anchors", widgets.anchors_compute, widgets.anchors_draw, [replace(anchor, row=i % 32) for i in range(40)]
+    yield "grid", widgets.grid_compute, widgets.grid_draw, [replace(grid, row=i % 8, col=i // 8) for i in range(40)]
     yield "nms", widgets.nms_compute, widgets.nms_draw, [replace(nms, step=i % 20) for i in range(40)]
 
 
