@@ -18,11 +18,11 @@ from tests.benchmarks import results
 SECONDS = 90
 
 
-def variants(classes):
+def variants(classes, size):
     """{name: model}, untrained: a start as a copy, at random as in the paper, and the convolutions' own answer."""
-    hidden = 64 * (10 + classes)  # as many units as the copy has
-    models = {"copy": yolo_v1(classes), "random": yolo_v1(classes, dense={"start": "random", "hidden": hidden})}
-    models["none"] = yolo_v1(classes)
+    models = {"copy": yolo_v1(classes, size=size), "none": yolo_v1(classes, size=size)}
+    units = models["copy"].dense[-1].in_features
+    models["random"] = yolo_v1(classes, size=size, dense={"start": "random", "hidden": units})
     models["none"].dense = FlattenBins()
     return models
 
@@ -30,7 +30,7 @@ def variants(classes):
 def measure(train, val, seed, seconds):
     torch.manual_seed(seed)
     figures = {}
-    for name, model in variants(len(train.classes)).items():
+    for name, model in variants(len(train.classes), train.info.chip_size).items():
         history = training.fit(model, train, seed=seed, seconds=seconds)
         found, learned = evaluate(model, val), evaluate(model, train.take(range(0, len(train), 4)))
         weights = sum(parameter.numel() for parameter in model.dense.parameters())
