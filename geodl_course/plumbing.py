@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.chips import check_targets
+from geodl_course.chips import Targets, check_targets
 
 
 def check_batch(images, targets, backbone, classes, training):
     """Raise ValueError where images (B, C, H, W) or their Targets do not fit the model; says what to do about it."""
     weight = next(p for p in backbone.parameters() if p.ndim == 4)  # the first convolution: (D, C, 3, 3)
-    if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: pass one float tensor (B, C, H, W)")
+    if not isinstance(images, torch.Tensor):
+        raise ValueError(f"images are a {type(images).__name__}: pass one tensor (B, C, H, W), as torch.stack makes it")
+    if images.ndim != 4 or not len(images) or not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: pass one float tensor (B, C, H, W), B >= 1")
     if images.device != weight.device:
         raise ValueError(f"images are on {images.device}, the model on {weight.device}: move one with .to(device)")
     bands = images.shape[1], weight.shape[1]
@@ -22,10 +24,16 @@ def check_batch(images, targets, backbone, classes, training):
         raise ValueError(f"images have {bands[0]} bands, the backbone takes {bands[1]}: build the model with bands=")
     if training and targets is None:
         raise ValueError("a model in training needs targets: pass Targets, or call model.eval() to detect")
+    if training and not isinstance(targets, Targets):
+        raise ValueError(f"targets are a {type(targets).__name__}: make them with Targets.from_list(one dict an image)")
+    if training and len(targets.boxes) != len(images):
+        raise ValueError(f"targets are of {len(targets.boxes)} images, the batch has {len(images)}: pass one for each")
     if training and targets.boxes.device != images.device:
         raise ValueError(f"targets are on {targets.boxes.device}, images on {images.device}: use targets.to(device)")
     if training:
         check_targets(targets, tuple(images.shape[-2:]), classes)
+    elif not images.sum(dtype=torch.float32).isfinite():  # quick; in training the loss tells
+        raise ValueError("images hold NaN or infinite pixels: make them 0, as ChipDataset does where nodata is set")
 
 
 def prepare(images, transform, training):
