@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geodl_course import models, training
-from geodl_course.chips import ChipDataset, DatasetInfo, Targets, save_npz
+from geodl_course.chips import ChipDataset, ChipError, DatasetInfo, Targets, collate, save_npz
 from geodl_course.training.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -189,17 +190,39 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path):
 def test_resume_refuses_another_recipe(tmp_path):
     fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"resume.pt was begun with seed 0, not 1, batch_size 4, not 5"):
-        fit(pointer(), Squares(), epochs=2, checkpoint=tmp_path, resume=True, seed=1, batch_size=5)
+        fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path, resume=True, seed=1, batch_size=5)
+    with pytest.raises(ValueError, match=r"lr 0.0015, not 0.002, length \('epochs', 1\), not \('steps', 9\)"):
+        fit(pointer(), Squares(), steps=9, checkpoint=tmp_path, resume=True, lr=2e-3)
+    other = Squares()
+    other.stems[3] = "another"
+    with pytest.raises(ValueError, match=r"data 'Squares, 20 chips \(\w{8}\)', not 'Squares, 20 chips"):
+        fit(pointer(), other, epochs=1, checkpoint=tmp_path, resume=True)
     with pytest.raises(ValueError, match="resume=True needs the folder"):
         fit(pointer(), Squares(), epochs=1, resume=True)
+
+
+def test_resume_refuses_a_damaged_file_and_that_of_another_model(tmp_path):
+    fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path)
+    other = pointer()
+    other.where = nn.Linear(288, 3)
+    with pytest.raises(ValueError, match="resume.pt is of another model: build the same") as error:
+        fit(other, Squares(), epochs=1, checkpoint=tmp_path, resume=True)
+    assert "\n" not in str(error.value)
+    whole = (tmp_path / "resume.pt").read_bytes()
+    for keep in (0, 3, len(whole) // 2):
+        (tmp_path / "resume.pt").write_bytes(whole[:keep])
+        with pytest.raises(ValueError, match="resume.pt is damaged: delete it to begin again"):
+            fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path, resume=True)
 
 
 def test_without_a_checkpoint_resume_starts(tmp_path):
     assert fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path / "new", resume=True).step == 5
 
 
-def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    fit(pointer(), Squares(), epochs=1, checkpoint=tmp_path)
+def test_a_full_disk_leaves_the_checkpoint_before_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    first = pointer()
+    first.at_step = {7: lambda: os.kill(os.getpid(), signal.SIGINT)}
+    fit(first, Squares(), epochs=4, checkpoint=tmp_path)
     before = (tmp_path / "resume.pt").read_bytes()
 
     def half(state, path):
@@ -207,8 +230,11 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space left"):
-        fit(pointer(), Squares(), epochs=2, checkpoint=tmp_path, resume=True)
+    model = pointer()
+    history = fit(model, Squares(), epochs=4, checkpoint=tmp_path, resume=True)
+    said = capsys.readouterr().out
+    assert said.count("No space left") == 1 and "could not be written after step 10" in said
+    assert history.step == 20 and len(history.rows) == 5 and "after step 20" in history.unwritten
     assert (tmp_path / "resume.pt").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors", "resume.pt"]
 
@@ -397,11 +423,84 @@ def test_a_stored_model_is_built_again_and_finds_the_same(tmp_path):
                                  "mean": [10, 0, 10], "std": [50, 1, 50], "resolution": 0.5}
 
 
+def test_a_model_of_a_notebooks_classes_is_built_again(tmp_path):
+    from geodl_course.models import faster_rcnn, two_stage_settings
+    from geodl_course.models.backbones import SmallBackbone
+    from geodl_course.models.rpn import RPNHead
+
+    class Mirrored(faster_rcnn.FasterRCNN):  # as in lecture 03: another class, in another module, of the same parts
+        __module__ = "__main__"
+
+    head = faster_rcnn.BoxHead(faster_rcnn.two_layers(96 * 49, 256), 256, 2)
+    backbone = SmallBackbone()
+    ours = Mirrored(backbone, RPNHead(96, 12), head, two_stage_settings.small_settings(2))
+    again = training.load_model(training.save_model(ours, tmp_path))
+    image = tiny_chips()[0][0][None]
+    assert torch.equal(ours.eval()(image).boxes, again(image).boxes)
+
+
+@pytest.mark.parametrize("name", ["ssd", "yolo_v1"])
+def test_other_systems_are_built_again(tmp_path, name):
+    model = models.build(name, classes=2)
+    model.__class__ = type("Mirrored", (type(model),), {"__module__": "__main__"})
+    again = training.load_model(training.save_model(model, tmp_path))
+    assert type(again).__module__ == f"geodl_course.models.{name}" and same_weights(model, again)
+
+
+def test_a_model_that_could_not_be_built_again_is_refused_before_it_is_trained(tmp_path):
+    model = detector()
+    model.backbone[0][0] = nn.Conv2d(3, 16, 5, stride=2, padding=2, bias=False)
+    with pytest.raises(ValueError, match=r"another faster_rcnn \(backbone.0.0.weight .*Correct model.set"):
+        fit(model, tiny_chips(), steps=1, checkpoint=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    model.settings = {**model.settings, "backbone": {"name": "own"}}
+    with pytest.raises(ValueError, match="a backbone of your own"):
+        training.save_model(model, tmp_path / "run")
+
+
+def test_bad_objects_name_their_chips():
+    chips = tiny_chips()
+    chips.arrays["labels"][7] = 3
+    with pytest.raises(ChipError, match=r"image (\d) of the batch.*label 3.*in its order .*: (square\d.*)\.") as error:
+        fit(detector(), chips, epochs=1)
+    image, stems = re.search(r"image (\d) of.*: (square.*)\.", str(error.value)).groups()
+    assert stems.split(", ")[int(image)] == "square7"
+
+
+def test_senseless_settings_are_refused_by_name():
+    for wrong, words in (({"lr": 0}, "lr 0: a learning"), ({"batch_size": 0}, "batch_size 0: a step needs")):
+        with pytest.raises(ValueError, match=words):
+            fit(pointer(), Squares(), epochs=1, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda images, targets: (list(images), targets), "images are a list: pass one tensor"),
+        (lambda images, targets: (images[:0], targets), r"\(0, 3, 24, 24\): pass one float tensor"),
+        (lambda images, targets: (images, targets.to_list()), "targets are a list: make them with Targets.from_list"),
+        (lambda images, targets: (images[:3], targets), "targets are of 4 images, the batch has 3"),
+    ],
+)
+def test_batches_that_no_model_takes(spoil, words):
+    images, targets = collate([tiny_chips()[i] for i in range(4)])
+    with pytest.raises(ValueError, match=words):
+        detector()(*spoil(images, targets))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_pixels_that_are_no_numbers_are_refused_in_use(value):
+    image = torch.zeros(2, 3, 24, 24)
+    image[1, 2, 3, 4] = value
+    with pytest.raises(ValueError, match="NaN or infinite pixels"):
+        detector().eval()(image)
+
+
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="model.json is missing"):
         training.load_model(tmp_path)
     training.save_model(nn.Linear(2, 2), tmp_path)
-    with pytest.raises(ValueError, match="has no settings: build the model yourself"):
+    with pytest.raises(ValueError, match="names no system: build the model yourself"):
         training.load_model(tmp_path)
 
 
@@ -425,10 +524,42 @@ def test_command_line_trains_and_resumes(tmp_path):
     command = ["faster_rcnn", "--data", stored(tmp_path), "--checkpoint", str(tmp_path / "run")]
     first = run("-m", "geodl_course.training", *command, "--steps", "2")
     assert "AP50" in first.stdout and "100%" in first.stderr and "classifier" in first.stderr
-    main([*command, "--epochs", "3", "--resume"])
+    main([*command, "--steps", "2", "--resume"])
     state = torch.load(tmp_path / "run" / "resume.pt", weights_only=True)
-    assert len(state["history"]["steps"]) == 3
+    assert len(state["history"]["steps"]) == 2
     assert training.load_model(tmp_path / "run").settings["classes"] == 2
+
+
+def test_command_line_always_keeps_the_model(tmp_path, monkeypatch, capsys):
+    only_train = str(save_npz(tmp_path / "squares.npz", tiny_chips()))
+    monkeypatch.chdir(tmp_path)
+    command = ["faster_rcnn", "--data", only_train, "--steps", "1"]
+    main(command)
+    said = capsys.readouterr().out
+    assert "load_model('runs/faster_rcnn_squares_quick')" in said and "no val split" in said
+    assert training.load_model("runs/faster_rcnn_squares_quick").settings["classes"] == 2
+    with pytest.raises(SystemExit):  # and never loses one
+        main(command)
+    assert "keeps a model already: add --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--epochs", "1", "--steps", "1"], "exactly one of epochs, steps or seconds"),
+        (["--steps", "0"], "more than 0; got {'steps': 0}"),
+        (["--lr", "0"], "lr 0.0: a learning rate"),
+        (["--batch-size", "0"], "batch_size 0"),
+        (["--data", "nowhere.npz"], "nowhere.npz"),
+        (["--data", "nowhere"], "there is no data set 'nowhere'"),
+    ],
+)
+def test_command_line_refuses_in_one_line(tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["faster_rcnn", "--data", stored(tmp_path), *options])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and words in said and said.count("\n") == 1 and "Traceback" not in said
 
 
 def test_accelerate_launch_on_two_processes(tmp_path):

@@ -10,7 +10,7 @@ TABLE = {  # name: module:function, imported when asked for
 
 
 def build(name, **settings):
-    """The model called name with its settings (those of model.settings), weights not yet trained.
+    """The model called name with its settings (those of model.settings, whose "system" is the name), untrained.
 
     Raises KeyError with the known names for any other.
     """

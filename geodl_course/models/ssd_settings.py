@@ -6,6 +6,7 @@ from geodl_course.models.two_stage_settings import nested, transform_settings
 def small_settings(classes, size=128):
     """Settings of the quick model for K = classes: chips of size pixels, objects from about 5 to half of 128 pixels."""
     return {
+        "system": "ssd",  # models.build takes it by this name, from a notebook's classes as well
         "classes": classes,
         "size": [size, size],
         "transform": None,
@@ -65,6 +66,7 @@ def torchvision_settings(module):
     generator, (width, height) = module.anchor_generator, module.transform.fixed_size
     boxes = box_settings(map(float, generator.scales), nested(generator.aspect_ratios), generator.steps, generator.clip)
     return {
+        "system": "ssd",
         "classes": module.head.classification_head.num_columns - 1,
         "size": [height, width],
         "transform": transform_settings(module.transform),

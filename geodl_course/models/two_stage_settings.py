@@ -4,6 +4,7 @@
 def small_settings(classes):
     """Settings of the quick model for K = classes: chips of about 128 pixels with objects from 5 pixels on."""
     return {
+        "system": "faster_rcnn",  # models.build takes it by this name, from a notebook's classes as well
         "classes": classes,
         "transform": None,
         "anchors": {"sizes": [[8, 16, 32, 64]], "ratios": [[0.5, 1.0, 2.0]]},
@@ -67,7 +68,7 @@ def torchvision_settings(module):
     rest = rpn.nms_thresh, rpn.score_thresh, rpn.min_size
     last = heads.score_thresh, heads.nms_thresh, heads.detections_per_img
     return {
-        "classes": classes,
+        **small_settings(classes),  # system and classes; all else follows
         "transform": transform_settings(module.transform),
         "anchors": {"sizes": nested(anchors.sizes), "ratios": nested(anchors.aspect_ratios)},
         "rpn": sampling_settings(rpn),

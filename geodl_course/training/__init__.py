@@ -1,6 +1,6 @@
 """Training: one visible loop for every system of the course, in a notebook, in a terminal and on several GPUs.
 
-    python -m geodl_course.training faster_rcnn --data towns --budget quick --checkpoint runs/towns
+    python -m geodl_course.training faster_rcnn --data towns --budget quick          # kept in runs/
     accelerate launch -m geodl_course.training faster_rcnn --data towns.npz --budget full
 
 A model that `fit` can train takes `model(images (B, C, H, W), targets)` to a dict of losses. All that is random in

@@ -5,15 +5,18 @@ import math
 import signal
 import threading
 import time
+import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
-from geodl_course.chips import collate
+from geodl_course.chips import ChipError, collate
 from geodl_course.evaluation import evaluate
 from geodl_course.training.augmentation import flip_and_turn
-from geodl_course.training.checkpoints import read_state, write_checkpoint
+from geodl_course.training.checkpoints import check_rebuilds, read_state, write_checkpoint
 from geodl_course.training.progress import History, progress_bar, say_if_stopped
 
 OPTIMISERS = {  # name: (class, its settings, a learning rate that suits the course's models)
@@ -40,9 +43,10 @@ def fit(
     On several processes (`accelerate launch`) each takes batch_size chips a step.
     Raises NonFiniteLoss, and ValueError for settings that contradict each other. Lecture 03.
     """
-    length = one_length(epochs=epochs, steps=steps, seconds=seconds)
-    recipe = {"seed": seed, "batch_size": batch_size, "optimiser": optimiser, "augment": augment, "chips": len(train)}
-    run = begin(model, train, length, recipe, lr, checkpoint, resume, progress)
+    recipe = {"seed": seed, "batch_size": batch_size, "optimiser": optimiser, "augment": augment}
+    recipe |= {"lr": rate_of(optimiser, lr), "data": name_of(train)}
+    recipe |= {"length": one_length(epochs=epochs, steps=steps, seconds=seconds)}
+    run = begin(model, train, recipe, checkpoint, resume, progress)
     with run.bar, stop_button(run.history) as stop:
         while share_done(run) < 1 and not run.history.stopped:
             train_epoch(run, stop)
@@ -58,10 +62,12 @@ def train_epoch(run, stop):
     run.model.train()
     for chips in batches(run)[run.history.step % run.per_epoch :]:
         start = time.perf_counter()
-        images, targets = load_batch(run, chips)
-        rate = set_rate(run.optimiser, run.lr * schedule(share_done(run, ahead=0.5)))
-        losses = forward(run.model, images, targets)
-        values = finite(losses, run.history.step + 1, [run.train.stems[i] for i in chips])
+        stems = [run.train.stems[i] for i in chips]
+        rate = set_rate(run.optimiser, run.recipe["lr"] * schedule(share_done(run, ahead=0.5)))
+        with chips_named(stems):
+            images, targets = load_batch(run, chips)
+            losses = forward(run.model, images, targets)
+        values = finite(losses, run.history.step + 1, stems)
         descend(run.optimiser, sum(losses.values()), run.accelerator.backward)
         record(run, rate, values, time.perf_counter() - start)
         run.history.stopped = bool(stop)
@@ -104,21 +110,24 @@ def schedule(share, warmup=0.06):
     return 0.5 + 0.5 * math.cos(math.pi * (share - warmup) / (1 - warmup))
 
 
-def begin(model, train, length, recipe, lr, checkpoint, resume, progress):
+def begin(model, train, recipe, checkpoint, resume, progress):
     """Everything that a run holds: the prepared model and optimiser, the history so far, the progress bar."""
     from accelerate import Accelerator
 
-    if recipe["optimiser"] not in OPTIMISERS:
-        raise ValueError(f"optimiser {recipe['optimiser']!r} is unknown: choose one of {', '.join(OPTIMISERS)}")
+    if recipe["batch_size"] < 1:
+        raise ValueError(f"batch_size {recipe['batch_size']}: a step needs at least one chip")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs the folder to continue from: fit(..., checkpoint=FOLDER, resume=True)")
-    kind, settings, default = OPTIMISERS[recipe["optimiser"]]
+    if checkpoint is not None:  # what cannot be kept is better refused now than after an epoch
+        check_rebuilds(model)
+        Path(checkpoint).mkdir(parents=True, exist_ok=True)
+    kind, settings, _ = OPTIMISERS[recipe["optimiser"]]
     accelerator = Accelerator()
-    prepared, optimiser = accelerator.prepare(model, kind(model.parameters(), lr=lr or default, **settings))
+    prepared, optimiser = accelerator.prepare(model, kind(model.parameters(), lr=recipe["lr"], **settings))
     history = read_state(checkpoint, model, optimiser, recipe) if resume else History()
     run = SimpleNamespace(
-        model=prepared, plain=model, optimiser=optimiser, accelerator=accelerator, train=train, length=length,
-        recipe=recipe, lr=lr or default, checkpoint=checkpoint, history=history, row_from=history.step,
+        model=prepared, plain=model, optimiser=optimiser, accelerator=accelerator, train=train, recipe=recipe,
+        length=recipe["length"], checkpoint=checkpoint, history=history, row_from=history.step,
     )
     run.per_epoch = steps_per_epoch(len(train), recipe["batch_size"] * accelerator.num_processes)
     run.bar = progress_bar(run, progress and accelerator.is_main_process)
@@ -130,6 +139,21 @@ def one_length(**lengths):
     if len(given) != 1 or not min(given.values()) > 0:
         raise ValueError(f"give exactly one of epochs, steps or seconds, more than 0; got {given or 'none'}")
     return next(iter(given.items()))
+
+
+def rate_of(optimiser, lr):
+    """The top learning rate: lr, or the optimiser's own for None."""
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"optimiser {optimiser!r} is unknown: choose one of {', '.join(OPTIMISERS)}")
+    if lr is not None and not lr > 0:
+        raise ValueError(f"lr {lr}: a learning rate is more than 0; None takes the optimiser's own")
+    return OPTIMISERS[optimiser][2] if lr is None else lr
+
+
+def name_of(train):
+    """The training set in a few words that no other has: its name, how many chips, a checksum of their names."""
+    name = getattr(getattr(train, "info", None), "name", type(train).__name__)
+    return f"{name}, {len(train)} chips ({zlib.crc32(' '.join(train.stems).encode()):08x})"
 
 
 def share_done(run, ahead=0):
@@ -177,6 +201,15 @@ def check_devices(model, images):
         )
 
 
+@contextlib.contextmanager
+def chips_named(stems):
+    """A ChipError about an image of the batch also names the batch's chips, whose order and views are drawn."""
+    try:
+        yield
+    except ChipError as error:
+        raise ChipError(f"{error} The batch, in its order (augment flips and turns): {', '.join(stems)}.") from None
+
+
 def finite(losses, step, stems):
     """The losses as floats, {name: value}; raises NonFiniteLoss if one is NaN or infinite."""
     values = dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
@@ -217,8 +250,19 @@ def end_epoch(run, val):
             row |= {"AP": figures["AP"], "AP50": figures["AP50"]}
         history.rows.append(row)
         if run.checkpoint is not None:
-            write_checkpoint(run)
+            keep(run)
     run.accelerator.wait_for_everyone()
+
+
+def keep(run):
+    """Store the run; where the disk does not take it, say so once and go on: what is learned stays in memory."""
+    before, run.history.unwritten = run.history.unwritten, ""
+    try:
+        write_checkpoint(run)
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own kind
+        run.history.unwritten = f"{run.checkpoint} could not be written after step {run.history.step}: {error}"
+        if not before:
+            print(f"{run.history.unwritten}. Training goes on and tries again after each epoch: free some space.")
 
 
 @contextlib.contextmanager

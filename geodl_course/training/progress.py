@@ -12,12 +12,14 @@ class History:
 
     rows: one dict an epoch: epoch, step, seconds (of training alone), lr, loss and its parts (means since the row
     before), and AP, AP50 where the model was validated. steps: one dict a step: step, lr, loss and its parts.
+    unwritten: why the last checkpoint could not be written, empty where it could.
     """
 
     rows: list[dict] = field(default_factory=list)
     steps: list[dict] = field(default_factory=list)
     seconds: float = 0.0
     stopped: bool = False
+    unwritten: str = ""
 
     @property
     def step(self):
@@ -68,5 +70,6 @@ class OneLine:
 def say_if_stopped(run):
     if run.history.stopped and run.accelerator.is_main_process:
         done = f"step {run.history.step} ({run.history.step / run.per_epoch:.1f} epochs)"
-        more = f" resume=True continues from {run.checkpoint}." if run.checkpoint is not None else ""
+        kept = run.checkpoint is not None and not run.history.unwritten
+        more = f" resume=True continues from {run.checkpoint}." if kept else ""
         print(f"Stopped after {done}. The model keeps what it learned.{more}")

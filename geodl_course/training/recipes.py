@@ -4,7 +4,9 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
-from geodl_course.chips import ChipDataset
+import numpy as np
+
+from geodl_course.chips import ChipDataset, ChipError
 
 RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, settings of fit
     ("faster_rcnn", "quick"): ("faster_rcnn", {"seconds": 90}),
@@ -20,13 +22,26 @@ def open_chips(name, split):
     """The chips of one split of a data set: its name, a chip folder, or an .npz of decoded chips."""
     if str(name).endswith(".npz"):
         return ChipDataset.load(name, split)
+    return ChipDataset(folder_of(name), split)
+
+
+def has_split(name, split):
+    """Is there such a split in what open_chips opens by that name?"""
+    if str(name).endswith(".npz"):
+        with np.load(name, allow_pickle=False) as stored:
+            return any(key.startswith(f"{split}/") for key in stored.files)
+    return (folder_of(name) / split).is_dir()
+
+
+def folder_of(name):
+    """The chip folder that a path or the name of a data set stands for."""
     from geodl_course import datasets
 
     folder = Path(name) if Path(name, "dataset.json").exists() else datasets.find(name)
     if folder is None:
-        raise SystemExit(f"there is no data set {name!r}: make it with `python data_scripts/make.py {name}`, "
+        raise ChipError(f"there is no data set {name!r}: make it with `python data_scripts/make.py {name}`, "
                          f"or fetch it with `python data_scripts/fetch.py {name}`")
-    return ChipDataset(folder, split)
+    return folder
 
 
 def make_model(system, function, data):
