@@ -1,6 +1,7 @@
 """What a computation costs, what missed objects have in common, and what was measured before."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def traits(image, target, small=8, dark=0.75, near=2):
     """
     boxes, labels, size = target["boxes"], target["labels"], image.shape[-1]
     pixels = torch.as_tensor(image).float().mean(dim=0)
-    mean = [pixels[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].mean() for x0, y0, x1, y1 in boxes.tolist()]
+    mean = [
+        pixels[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)].mean() for x0, y0, x1, y1 in boxes.tolist()
+    ]
     grown = boxes + near * boxes.new_tensor([-1, -1, 1, 1])
     close = (box_iou(grown, boxes) > 0) & (labels[:, None] == labels)
     return {

@@ -35,6 +35,14 @@ def test_each_trait_finds_its_object():
     assert every.all()
 
 
+def test_brightness_is_taken_inside_the_box_alone():
+    image = np.full((3, 64, 64), 200, np.uint8)
+    image[:, 40:44, 5:8] = 150  # 0.75 of 200 is not under 0.75; one row or column more would be brighter, or dark
+    image[:, 44, 5:9] = image[:, 40:45, 8] = 0
+    target = {"boxes": torch.tensor([[5.0, 40, 8, 44]]), "labels": torch.tensor([1])}
+    assert not traits(image, target)["dark: in shadow, or black"].any()
+
+
 def test_objects_of_another_class_are_no_neighbours():
     image, target = chip()
     target["labels"][4] = 1
