@@ -8,13 +8,18 @@ import sys
 import warnings
 
 
+def _names(text):
+    return text.split(",")  # one word, so that it cannot swallow what follows
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Raster and vector layer to a chip folder.")
     parser.add_argument("scene", help="raster with a CRS, for example a GeoTIFF")
     parser.add_argument("objects", help="vector layer with a CRS, for example a GeoPackage")
     parser.add_argument("out", help="chip folder to make; it must not exist")
     parser.add_argument("--class-field", required=True, help="field of the layer that holds the class")
-    parser.add_argument("--classes", nargs="+", help="order of the classes (default: sorted)")
+    parser.add_argument("--layer", help="layer of the file, where it has several")
+    parser.add_argument("--classes", type=_names, help="order of the classes, as house,car (default: sorted)")
     parser.add_argument("--size", type=int, default=128, help="chip side in pixels (default: 128)")
     parser.add_argument("--overlap", type=int, default=0, help="pixels that neighbours share (default: 0)")
     parser.add_argument("--split", default="spatial", choices=["spatial", "train", "val", "test"])

@@ -93,6 +93,13 @@ def look_at_data():
     sets = sorted(path.parent.name for path in root.glob("*/dataset.json"))
     if "towns" not in sets:
         return None, f"towns is not in {place}: python data_scripts/make.py towns (or make lab, which does it)"
+    try:
+        damage = importlib.import_module("geodl_course.datasets").damage
+        told = [words for words in (damage(root / name) for name in sets) if words]
+    except Exception:  # without torch no chip can be looked at, and torch has a line of its own
+        told = []
+    if told:
+        return None, "; ".join(told)
     return True, f"{', '.join(sets)} in {place}"
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 import shapely
 from tiny_scene import pixel_box, write_objects, write_scene
 
 from geodl_course.chips import Chip, ChipDataset, ChipError, DatasetInfo, read_chip, read_info, validate, write_chips
-from geodl_course.datasets import find
+from geodl_course.datasets import find, make
 from geodl_course.datasets.box_chips import cut_boxes
 from geodl_course.datasets.chipping import chip_scene
 from geodl_course.datasets.neon_trees import import_trees
@@ -114,6 +115,42 @@ def test_a_label_without_image(chip_folder):
 def test_labels_in_jpeg(chip_folder):
     shutil.copy(chip_folder / LABEL, chip_folder / "train/labels/tank/000000.jpg")
     both(chip_folder, "tank/000000.jpg", "JPEG", "GeoTIFF")
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".TIF", ".png", ".PNG"])
+def test_label_rasters_are_found_whatever_their_suffix(chip_folder, suffix):
+    before = len(ChipDataset(chip_folder, "train").arrays["boxes"])
+    for path in list(chip_folder.glob("train/labels/*/*.tif")):
+        with rasterio.open(path) as src:
+            ids = src.read()
+        path.unlink()
+        driver = "PNG" if suffix.lower() == ".png" else "GTiff"
+        with rasterio.open(path.with_suffix(suffix), "w", driver=driver, count=1, height=32, width=32,
+                           dtype="uint16") as dst:
+            dst.write(ids)
+    validate(chip_folder)
+    assert len(ChipDataset(chip_folder, "train").arrays["boxes"]) == before == 4
+    path = (chip_folder / LABEL).with_suffix(suffix)
+    path.write_bytes(b"")
+    both(chip_folder, path, "cannot be read")
+
+
+def test_what_is_no_label_raster_is_told(chip_folder):
+    folder = (chip_folder / LABEL).parent
+    for name in (".DS_Store", "000000.tif.aux.xml", "000000.tfw"):  # left by file managers and GIS programs
+        (folder / name).write_text("")
+    validate(chip_folder)
+    (folder / "000000.npy").write_bytes(b"")
+    both(chip_folder, folder / "000000.npy", "no label raster", ".tif, .tiff, .png", "Convert")
+    (folder / "000000.npy").rename(folder / "000000.png")
+    both(chip_folder, "000000.tif", "same stem", "Keep one")
+
+
+def test_lost_labels_and_lost_splits_are_noticed(chip_folder):
+    shutil.rmtree(chip_folder / "train/labels")
+    refused(lambda: validate(chip_folder), chip_folder / "train", "0 of building", "counts 3", "again")
+    (chip_folder / "train").rename(chip_folder / "val")
+    refused(lambda: validate(chip_folder), "train/images is missing", "val")
 
 
 @pytest.mark.parametrize("size", [16, 48])
@@ -227,6 +264,34 @@ def test_statistics_for_each_band(chip_folder):
     both(chip_folder, "dataset.json", "mean and std", "3 bands")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("mean", ["a", 1, 2], "a list of numbers"),
+        ("mean", [math.nan, 1, 2], "a list of numbers"),
+        ("std", [0, 1, 1], "a list of numbers above 0"),
+        ("nodata", "none", "a number"),
+        ("bands", 3, "a list of texts"),
+        ("classes", "building", "a list of texts"),
+        ("chip_size", 32.5, "a whole number"),
+        ("chip_size", True, "a whole number"),
+        ("resolution", "0.5", "a number of metres"),
+        ("crs", None, "text"),
+        ("recipe", [], "an object"),
+        ("counts", {"train": 5}, "an object that counts"),
+        ("counts", {"train": {"chips": "12"}}, "an object that counts"),
+    ],
+)
+def test_fields_of_another_kind(chip_folder, field, value, words):
+    change_info(chip_folder, **{field: value})
+    both(chip_folder, chip_folder / "dataset.json", f"{field} is {value!r}", words, "Correct it")
+
+
+def test_a_dataset_json_that_is_a_list(chip_folder):
+    (chip_folder / "dataset.json").write_text("[]")
+    both(chip_folder, chip_folder / "dataset.json", "holds a list", "Make it again")
+
+
 def test_a_lost_chip_is_noticed(chip_folder):
     (chip_folder / "train/images/000007.tif").unlink()
     refused(lambda: validate(chip_folder), "11 chips", "counts 12")
@@ -277,6 +342,7 @@ def test_all_objects_outside_the_raster(scene, tmp_path):
 
 def test_class_fields(scene, objects, tmp_path):
     refused(lambda: cut(scene, objects, tmp_path / "out", class_field="kind"), objects, "'kind'", "type")
+    refused(lambda: cut(scene, objects, tmp_path / "out", class_field="geometry"), "no field 'geometry'", ": type")
     refused(lambda: cut(scene, objects, tmp_path / "out", classes=["tank"]), objects, "'type' holds 'building'", "Add")
     layer = write_objects(tmp_path / "n.gpkg", [("a", pixel_box(2, 2, 9, 9)), (None, pixel_box(2, 2, 9, 9))])
     refused(lambda: cut(scene, layer, tmp_path / "out"), layer, "'type' is empty in feature 2", "Fill it in")
@@ -306,6 +372,30 @@ def test_nan_pixels_in_a_scene(objects, tmp_path):
     refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "3 NaN", "gdal_edit.py -a_nodata nan")
 
 
+def test_infinite_pixels_name_the_scene(objects, tmp_path):
+    image = np.ones((1, 96, 128), np.float32)
+    image[0, 50, 50:53], image[0, :2] = math.inf, math.nan
+    scene = write_scene(tmp_path / "s.tif", image, nodata=math.nan)
+    refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "3 NaN or infinite", "Fill")
+
+
+def test_a_file_of_several_layers(scene, objects, tmp_path):
+    table = geopandas.GeoDataFrame({"type": ["car"]}, geometry=[pixel_box(4, 4, 9, 9)], crs="EPSG:26917")
+    styles = table.drop(columns="geometry")
+    pyogrio.write_dataframe(styles, objects, layer="styles", append=True)  # without shapes: no second choice
+    assert cut(scene, objects, tmp_path / "one").exists()
+    table.to_file(objects, layer="cars")
+    refused(lambda: cut(scene, objects, tmp_path / "out"), objects, "which layer", "objects, cars", "--layer")
+    refused(lambda: cut(scene, objects, tmp_path / "out", layer="roads"), "no layer 'roads'", "objects, cars")
+    assert read_info(cut(scene, objects, tmp_path / "cars", layer="cars")).classes == ["car"]
+
+
+def test_cells_that_are_not_square(objects, tmp_path):
+    place = rasterio.Affine(0.5, 0, 500_000, 0, -1, 4_400_000)
+    scene = write_scene(tmp_path / "s.tif", np.ones((1, 96, 128), np.uint8), transform=place)
+    refused(lambda: cut(scene, objects, tmp_path / "out"), scene, "0.5 x 1", "not square", "gdalwarp -tr 0.5 0.5")
+
+
 def test_scenes_that_do_not_fit_together(scene, objects, tmp_path):
     from geodl_course.datasets.chipping import chip_scenes
 
@@ -317,6 +407,11 @@ def test_scenes_that_do_not_fit_together(scene, objects, tmp_path):
 def test_settings_that_make_no_sense(scene, objects, tmp_path):
     refused(lambda: cut(scene, objects, tmp_path / "out", split="half"), "'half'", "spatial, train")
     refused(lambda: cut(scene, objects, tmp_path / "out", split="spatial", val=0.7, test=0.5), "val 0.7", "test 0.5")
+    spatial = {"split": "spatial", "size": 48}  # 6 chips
+    refused(lambda: cut(scene, objects, tmp_path / "out", **spatial, val=0.05), scene, "6 chips is no val", "--val 0")
+    refused(lambda: cut(scene, objects, tmp_path / "out", **spatial, test=0.05), scene, "no test chip", "--test 0")
+    refused(lambda: cut(scene, objects, tmp_path / "out", min_visible=30), "min_visible 30", "0 to 1")
+    refused(lambda: cut(scene, objects, tmp_path / "out", min_visible=-1), "min_visible -1")
     with pytest.raises(ValueError, match="overlap 40 must"):
         cut(scene, objects, tmp_path / "out", overlap=40)
 
@@ -367,11 +462,38 @@ def test_a_kill_leaves_nothing_that_looks_whole(scene, objects, tmp_path, monkey
         assert process.stdout.readline() == "three are written\n"
         process.send_signal(signal.SIGKILL)
     monkeypatch.setenv("GEODL_DATA", str(tmp_path))
-    assert (tmp_path / "toy.part/train/images/1.tif").exists()  # the kill came in the middle
-    assert not (tmp_path / "toy").exists() and find("toy") is None and find("toy.part") is None
+    left = tmp_path / f"toy.{process.pid}.part"
+    assert (left / "train/images/1.tif").exists()  # the kill came in the middle
+    assert not (tmp_path / "toy").exists() and find("toy") is None and find(left.name) is None
     validate(cut(scene, objects, tmp_path / "toy"))  # and the next run is not in its way
-    assert not (tmp_path / "toy.part").exists() and find("toy")
+    assert [p.name for p in tmp_path.glob("toy*") if p.is_dir()] == ["toy"] and find("toy")
     assert not (tmp_path / "toy/train/images/1.tif").exists()
+
+
+def test_of_two_runs_at_once_the_first_ends_and_the_second_is_whole(scene, objects, chip_folder, tmp_path):
+    def chips():
+        yield "train", read_chip(chip_folder, "train", "000000")
+        cut(scene, objects, tmp_path / "toy")
+        yield "train", read_chip(chip_folder, "train", "000001")
+
+    refused(lambda: write_chips(tmp_path / "toy", read_info(chip_folder), chips()), "toy", "another run", "Wait")
+    validate(tmp_path / "toy")
+    assert not list(tmp_path.glob("toy.*.*"))
+
+
+def test_a_damaged_set_is_told_with_its_repair(chip_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEODL_DATA", str(tmp_path))
+    towns = chip_folder.rename(tmp_path / "towns")
+    assert make("towns") == towns
+    for number in range(3):
+        (towns / f"train/images/00000{number}.tif").unlink()
+    repair = "Delete the folder and run: python data_scripts/make.py towns"
+    refused(lambda: make("towns"), towns, "9 of 12 train images", repair)
+    shutil.rmtree(towns / "train")
+    refused(lambda: make("towns"), "train/images is missing", repair)
+    assert find("towns") is None and (towns / "dataset.json").exists()
+    change_info(towns, counts={})
+    refused(lambda: make("towns"), "no chip", repair)
 
 
 # --- trees: annotation files that do not fit their images
@@ -401,6 +523,7 @@ def test_odd_names_and_boxes_beyond_the_image_are_told(raw_trees, tmp_path):
     assert info.recipe["names_found"] == {"Tree": 3, "None": 2, "Tree\\": 2}
     assert info.recipe["names_made_tree"] == 7 and info.recipe["boxes_clipped_to_image"] == 7
     assert "missed" in info.recipe["note"]
+    assert info.recipe["overlap_px"] == [12]  # plots of 20 pixels: chips start at 0 and 4
     assert {s: c["chips"] for s, c in info.counts.items()} == {"val": 12, "train": 16}  # OSBS 0 and SJER 1, 6
     assert read_chip(folder, "val", "OSBS_000_000_000").boxes.tolist() == [[2, 3, 15, 16]]
     assert read_chip(folder, "val", "OSBS_000_004_004").boxes.tolist() == [[0, 0, 11, 16]]

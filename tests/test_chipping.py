@@ -181,6 +181,24 @@ def test_a_rotated_raster_keeps_objects_on_their_pixels(tmp_path):
     chip = [c for c in (read_chip(folder, "train", s) for s in image_files(folder, "train")) if len(c.boxes)]
     assert [c.boxes.tolist() for c in chip] == [[[3, 5, 13, 20]]]
     assert tuple(chip[0].transform * (0, 0)) == pytest.approx(tuple(turn * (32, 0)))
+    assert read_info(folder).resolution == pytest.approx(0.5)
+
+
+def test_splits_of_a_rotated_raster_never_touch(tmp_path):
+    turn = rasterio.Affine.translation(LEFT, TOP) * rasterio.Affine.rotation(30) * rasterio.Affine.scale(CELL, -CELL)
+    scene = write_scene(tmp_path / "s.tif", np.ones((1, 160, 160), np.uint8), transform=turn)
+    shape = shapely.transform(shapely.box(5, 5, 20, 20), lambda p: np.array([turn * tuple(q) for q in p]))
+    folder = cut(scene, [("a", shape)], tmp_path / "out", size=16, split="spatial")
+    ground = {}
+    for split in ("train", "val", "test"):
+        places = [read_chip(folder, split, stem).transform for stem in image_files(folder, split)]
+        ground[split] = shapely.union_all([
+            shapely.Polygon([place * corner for corner in ((0, 0), (16, 0), (16, 16), (0, 16))]) for place in places
+        ])
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert ground[one].distance(ground[other]) > 1
+    chips = [c["chips"] for c in read_info(folder).counts.values()]
+    assert sum(chips) > 60  # and no more are dropped than touch
 
 
 def test_objects_outside_are_counted_and_left_out(scene, tmp_path):
@@ -189,6 +207,13 @@ def test_objects_outside_are_counted_and_left_out(scene, tmp_path):
         folder = cut(scene, rows, tmp_path / "out")
     recipe = read_info(folder).recipe
     assert recipe["objects_outside"] == 1 and recipe["objects_empty"] == 1
+
+
+def test_objects_without_a_pixel_are_counted(scene, tmp_path):
+    rows = [("a", pixel_box(2, 2, 6, 6)), ("a", pixel_box(1, 1, 8, 8)), ("a", pixel_box(20.6, 20.6, 20.9, 20.9))]
+    rows += [("b", pixel_box(2, 2, 6, 6)), ("a", pixel_box(30, 30, 34, 34))]  # another class hides nothing
+    info = read_info(cut(scene, rows, tmp_path / "out"))
+    assert info.recipe["objects_without_pixel"] == 2 and info.counts["train"]["b"] == 1
 
 
 def test_a_scene_without_objects_is_legal_where_classes_are_named(scene, objects, tmp_path):

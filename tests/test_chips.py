@@ -124,6 +124,15 @@ def test_a_shadow_that_is_nodata_in_one_band_stays_data():
     assert valid_pixels(image, 0).tolist() == [[[False, True]]]
 
 
+def test_nodata_in_one_band_of_floats_leaves_the_other_bands(tmp_path):
+    image = np.full((2, 8, 8), 3.0, np.float32)
+    image[0, :4] = -9999
+    info = info_of(bands=2, dtype="float32", nodata=-9999.0)
+    write_chips(tmp_path / "toy", info, [("train", chip_of("a", image, instances={}))])
+    assert read_info(tmp_path / "toy").mean == [3.0, 3.0] and read_info(tmp_path / "toy").std == [1.0, 1.0]
+    assert (ChipDataset(tmp_path / "toy", "train")[0][0] == 0).all()
+
+
 def test_statistics_come_from_train_alone(tmp_path):
     chips = [("train", chip_of("a", np.full((3, 8, 8), 10, np.uint8), instances={})),
              ("val", chip_of("b", np.full((3, 8, 8), 90, np.uint8), instances={}))]

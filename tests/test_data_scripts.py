@@ -44,8 +44,9 @@ def test_an_error_is_one_line_and_exit_code_2(scene, objects, tmp_path):
 
 
 def test_settings_reach_the_chips(scene, objects, tmp_path, capsys):
-    words = "--class-field type --size 32 --overlap 8 --split val --classes tank building --min-visible 0.6".split()
-    script("chip")([str(scene), str(objects), str(tmp_path / "out"), *words, "--licence", "CC0", "--citation", "me"])
+    words = "--class-field type --size 32 --overlap 8 --split val --min-visible 0.6 --classes tank,building".split()
+    words = ["--licence", "CC0", "--citation", "me", *words, str(tmp_path / "out")]  # OUT last: no option swallows it
+    script("chip")([str(scene), str(objects), *words])
     info = read_info(tmp_path / "out")
     assert info.classes == ["tank", "building"] and set(info.counts) == {"val"}
     assert info.recipe["overlap"] == 8 and info.recipe["min_visible"] == 0.6

@@ -78,13 +78,18 @@ def test_a_broken_install_fails_on_its_own_line_with_the_next_step(tmp_path, nam
     assert [name for name, (verdict, _) in lines.items() if verdict == "FAIL"] == [line]
 
 
-def test_data_sets_are_named_and_missing_ones_come_with_the_command(tmp_path):
+def test_data_sets_are_named_and_missing_or_damaged_ones_come_with_the_command(chip_folder, tmp_path):
     code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
     assert code == 0 and lines["data sets"][0] == "NOTE" and "data_scripts/make.py towns" in lines["data sets"][1]
-    stub(tmp_path, "data/towns/dataset.json", "{}")
+    (tmp_path / "data").mkdir()
+    chip_folder.rename(tmp_path / "data/towns")
     stub(tmp_path, "data/half.part/images/1.tif", "")
     code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
     assert lines["data sets"] == ("OK", "towns in $GEODL_DATA")
+    (tmp_path / "data/towns/train/images/000000.tif").unlink()
+    code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
+    assert code == 0 and lines["data sets"][0] == "NOTE"
+    assert "11 of 12 train images" in lines["data sets"][1] and "make.py towns" in lines["data sets"][1]
 
 
 @pytest.mark.parametrize("built, word", [("None", "CPU build"), ("'13.0'", "update the driver")])

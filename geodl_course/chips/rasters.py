@@ -32,15 +32,15 @@ def read_raster(path):
         ) from error
 
 
-def write_raster(path, bands, transform, crs, nodata=None, names=None):
-    """Write bands (C, H, W) as a GeoTIFF, in which each band says its name."""
+def write_raster(path, bands, transform, crs, nodata=None, names=None, **layout):
+    """Write bands (C, H, W) as a GeoTIFF, in which each band says its name; `layout` goes to GDAL's driver."""
     from rasterio.io import MemoryFile
 
     count, height, width = bands.shape
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype, crs=crs, transform=transform,
-            nodata=nodata, interleave="band", compress="deflate", zlevel=1,
+            nodata=nodata, compress="deflate", zlevel=1, **({"interleave": "band"} | layout),
         ) as dst:
             dst.write(bands)
             dst.descriptions = names or [None] * count

@@ -7,9 +7,20 @@ import numpy as np
 
 from geodl_course.chips.coco import check_reference, corners_of, load_coco
 from geodl_course.chips.rasters import raster_env, read_raster
-from geodl_course.chips.record import SPLITS, Chip, ChipError, check_chip, check_instances, derive_boxes, info_from_dict
+from geodl_course.chips.record import (
+    SPLITS,
+    Chip,
+    ChipError,
+    check_chip,
+    check_instances,
+    count_objects,
+    derive_boxes,
+    info_from_dict,
+)
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
+LABEL_SUFFIXES = (".tif", ".tiff", ".png")
+IMAGE_SUFFIXES = (*LABEL_SUFFIXES, ".jpg", ".jpeg")
+SIDECARS = (".xml", ".ovr", ".tfw", ".pgw", ".wld")  # what GIS programs leave beside a raster that they open
 
 
 def read_info(folder):
@@ -32,8 +43,12 @@ def image_files(folder, split):
     if not images.is_dir():
         have = [s for s in SPLITS if (Path(folder) / s / "images").is_dir()]
         raise ChipError(f"{images} is missing. Splits of this data set: {', '.join(have) or 'none'}.")
+    return _by_stem(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _by_stem(paths):
     files = {}
-    for path in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
+    for path in sorted(paths):
         if path.stem in files:
             raise ChipError(f"{path}: {files[path.stem].name} has the same stem. Keep one of the two.")
         files[path.stem] = path
@@ -69,19 +84,29 @@ def _read_boxes(folder, split, info, stems):
     }
 
 
-def _class_folders(folder, split, info, stems):
+def _label_files(folder, split, info, stems):
+    """{class: {stem: path}} of the label rasters of a split; whatever else lies among them is refused."""
     labels = Path(folder) / split / "labels"
     names = sorted(p.name for p in labels.iterdir() if p.is_dir()) if labels.is_dir() else []
     for name in names:
         if name not in info.classes:
             check_instances(np.zeros((1, 1), np.uint8), name, info, labels / name)
-        for path in sorted((labels / name).iterdir()):
-            if path.suffix.lower() in (".jpg", ".jpeg"):
-                raise ChipError(f"{path}: JPEG changes pixel values, so the ids are lost. Write labels as GeoTIFF.")
-            if path.suffix == ".tif" and path.stem not in stems:
-                raise ChipError(f"{path}: no image of this name in {labels.parent / 'images'}. Restore the image, or "
-                                "remove the label raster.")
-    return names
+    files = {name: _by_stem(_label_rasters(labels / name)) for name in names}
+    for path in (path for rasters in files.values() for path in rasters.values()):
+        if path.stem not in stems:
+            raise ChipError(f"{path}: no image of this name in {labels.parent / 'images'}. Restore the image, or "
+                            "remove the label raster.")
+    return files
+
+
+def _label_rasters(folder):
+    paths = [p for p in folder.iterdir() if not p.name.startswith(".") and p.suffix.lower() not in SIDECARS]
+    for path in sorted(paths):
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            raise ChipError(f"{path}: JPEG changes pixel values, so the ids are lost. Write labels as GeoTIFF.")
+        if path.suffix.lower() not in LABEL_SUFFIXES:
+            raise ChipError(f"{path} is no label raster ({', '.join(LABEL_SUFFIXES)}). Convert or remove it.")
+    return paths
 
 
 def read_split(folder, split, stems=None):
@@ -89,8 +114,8 @@ def read_split(folder, split, stems=None):
     folder, info = Path(folder), read_info(folder)
     files = image_files(folder, split)
     boxes = _read_boxes(folder, split, info, files)
-    names = _class_folders(folder, split, info, files)
-    if boxes is not None and names:
+    labels = _label_files(folder, split, info, files)
+    if boxes is not None and labels:
         raise ChipError(f"{folder / split} has both boxes.json and labels/. Keep the one that is right.")
     with raster_env():
         for stem in files if stems is None else stems:
@@ -99,11 +124,12 @@ def read_split(folder, split, stems=None):
             image, transform, crs = read_raster(files[stem])
             chip = Chip(stem, image, transform=transform, crs=crs or info.crs)
             if boxes is None:
-                rasters = {n: folder / split / "labels" / n / f"{stem}.tif" for n in names}
-                chip.instances = {n: _read_ids(path) for n, path in rasters.items() if path.exists()}
+                rasters = {name: paths[stem] for name, paths in labels.items() if stem in paths}
+                chip.instances = {name: _read_ids(path) for name, path in rasters.items()}
+                check_chip(chip, info, files[stem], rasters)
             else:
                 chip.boxes, chip.labels = boxes[stem]
-            check_chip(chip, info, files[stem])
+                check_chip(chip, info, files[stem])
             yield chip if boxes is not None else derive_boxes(chip, info)
 
 
@@ -125,14 +151,16 @@ def validate(folder):
     Chips without objects and splits that a data set does not have are legal.
     """
     info = read_info(folder)
-    splits = [s for s in SPLITS if (Path(folder) / s).is_dir()]
+    splits = [s for s in SPLITS if (Path(folder) / s).is_dir() or s in info.counts]
     if not splits:
         raise ChipError(f"{folder} has none of the folders train, val, test. Make the data set again.")
     for split in splits:
-        found = sum(1 for _ in read_split(folder, split))
-        expected = info.counts.get(split, {}).get("chips", found)
-        if found != expected:
-            raise ChipError(
-                f"{Path(folder) / split / 'images'} holds {found} chips, dataset.json counts {expected}. "
-                "Make the data set again, or correct counts in dataset.json."
-            )
+        found = dict.fromkeys(("chips", *info.classes), 0)
+        for chip in read_split(folder, split):
+            count_objects(found, chip, info)
+        for name, expected in info.counts.get(split, {}).items():
+            if found.get(name) != expected:
+                raise ChipError(
+                    f"{Path(folder) / split} holds {found.get(name)} {'chips' if name == 'chips' else f'of {name}'}, "
+                    f"dataset.json counts {expected}. Make the data set again, or correct counts in dataset.json."
+                )

@@ -68,16 +68,23 @@ def derive_boxes(chip, info):
     return replace(chip, boxes=boxes, labels=np.repeat(np.array(labels, np.int64), [len(ids) for ids, _ in parts]))
 
 
+def count_objects(counts, chip, info):
+    """Add a chip with its objects to `counts`: {"chips": chips, class: objects, ...}, as dataset.json holds them."""
+    numbers = np.bincount(chip.labels, minlength=len(info.classes) + 1)[1:].tolist()
+    for name, number in [("chips", 1), *zip(info.classes, numbers, strict=True)]:
+        counts[name] = counts.get(name, 0) + number
+
+
 def valid_pixels(image, nodata):
     """True where an image (..., C, H, W) holds data, broadcastable to its shape.
 
-    A pixel is nodata where every band holds the nodata value (so a shadow that is 0 in one band stays data); a nodata
-    value of NaN counts band by band, since NaN must never reach a network.
+    A pixel of whole numbers is nodata where every band holds the nodata value, so a shadow that is 0 in one band stays
+    data. Floats count band by band: NaN or -9999 must never reach a network, and no measured value equals them.
     """
     if nodata is None:
         return np.ones((*image.shape[:-3], 1, *image.shape[-2:]), dtype=bool)
-    if math.isnan(nodata):
-        return ~np.isnan(image)
+    if image.dtype.kind == "f":
+        return ~np.isnan(image) if math.isnan(nodata) else image != nodata
     return (image != nodata).any(axis=-3, keepdims=True)
 
 
@@ -109,8 +116,11 @@ def check_boxes(boxes, labels, where, size, classes):
         )
 
 
-def check_chip(chip, info, where):
-    """Raise ChipError unless `chip` fits its data set; `where` is the image file that messages name."""
+def check_chip(chip, info, where, rasters=None):
+    """Raise ChipError unless `chip` fits its data set; messages name the image file `where`, or one of `rasters`.
+
+    rasters: {class: label file}; without it, the names that `write_chips` gives them.
+    """
     shape = (len(info.bands), info.chip_size, info.chip_size)
     if chip.image.shape != shape:
         raise ChipError(
@@ -130,7 +140,8 @@ def check_chip(chip, info, where):
             )
     if chip.instances is not None:
         for name, raster in chip.instances.items():
-            check_instances(raster, name, info, Path(where).parents[1] / "labels" / name / f"{chip.stem}.tif")
+            path = Path(where).parents[1] / "labels" / name / f"{chip.stem}.tif"
+            check_instances(raster, name, info, (rasters or {}).get(name, path))
     elif chip.boxes is not None:
         check_boxes(chip.boxes, chip.labels, where, chip.image.shape[1:], info.classes)
 
@@ -157,8 +168,39 @@ def check_instances(raster, name, info, where):
         )
 
 
+def _text(value):
+    return isinstance(value, str)
+
+
+def _number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _each(value, fits):
+    return isinstance(value, list) and all(map(fits, value))
+
+
+KINDS = {  # what JSON may hold: the field's check, and the same in words
+    **dict.fromkeys(("name", "dtype", "crs", "licence", "citation"), (_text, "text")),
+    **dict.fromkeys(("classes", "bands"), (lambda value: _each(value, _text), "a list of texts")),
+    "chip_size": (lambda value: type(value) is int and value > 0, "a whole number of pixels"),
+    "resolution": (lambda value: _number(value) and value > 0, "a number of metres above 0"),
+    "nodata": (lambda value: value is None or _number(value), 'a number, "nan" or null'),
+    "mean": (lambda value: _each(value, lambda v: _number(v) and math.isfinite(v)), "a list of numbers"),
+    "std": (lambda value: _each(value, lambda v: _number(v) and 0 < v < math.inf), "a list of numbers above 0"),
+    "recipe": (lambda value: isinstance(value, dict), "an object of fields"),
+    "counts": (
+        lambda value: isinstance(value, dict)
+        and all(isinstance(counts, dict) and _each(list(counts.values()), _number) for counts in value.values()),
+        "an object that counts chips and objects for each split",
+    ),
+}
+
+
 def info_from_dict(fields, path):
     """DatasetInfo of the fields of a dataset.json; `path` is the file that a ChipError names."""
+    if not isinstance(fields, dict):
+        raise ChipError(f"{path}: holds a {type(fields).__name__}, not the fields of a data set. Make it again.")
     fields = dict(fields)
     if fields.get("nodata") == "nan":  # JSON has no NaN
         fields["nodata"] = math.nan
@@ -168,6 +210,11 @@ def info_from_dict(fields, path):
         raise ChipError(
             f"{path}: {error}. Compare its fields with DatasetInfo in geodl_course/chips/record.py."
         ) from None
+    for key, (fits, words) in KINDS.items():
+        if not fits(getattr(info, key)):
+            raise ChipError(
+                f"{path}: {key} is {getattr(info, key)!r}; it must be {words}. Correct it or make the data set again."
+            )
     if info.dtype not in DTYPES:
         raise ChipError(f"{path}: dtype '{info.dtype}' is none of {', '.join(DTYPES)}. Convert the images.")
     if not (len(info.mean) == len(info.std) == len(info.bands)):

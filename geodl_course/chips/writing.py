@@ -1,7 +1,10 @@
 """A chip folder, written: it appears when it is whole, with its statistics, or not at all."""
 
+import contextlib
 import errno
+import glob
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,41 +12,73 @@ from pathlib import Path
 import numpy as np
 
 from geodl_course.chips.rasters import raster_env, write_raster
-from geodl_course.chips.record import SPLITS, ChipError, check_chip, derive_boxes, info_to_dict, valid_pixels
+from geodl_course.chips.record import (
+    SPLITS,
+    ChipError,
+    check_chip,
+    count_objects,
+    derive_boxes,
+    info_to_dict,
+    valid_pixels,
+)
+
+
+@contextlib.contextmanager
+def whole_or_nothing(folder):
+    """A new folder to write in, which becomes `folder` when the block ends and is gone when it fails.
+
+    It stands beside its target as `<name>.<process>.part`, so a kill or a full disk never leaves a folder that looks
+    finished. What a kill left is moved out of the way and removed; a run that still writes there finds nothing to
+    write into and ends, so two never fill one folder. Raises ChipError.
+    """
+    refuse_existing(folder)
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    try:
+        for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.part"):
+            shutil.rmtree(left.replace(left.with_suffix(".gone")), ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        refuse_existing(folder)
+        part.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ChipError(
+                f"{folder}: the disk is full, so nothing was kept. Free some space or choose another place, then run "
+                "again."
+            ) from error
+        if isinstance(error, FileNotFoundError) and not part.exists():
+            raise ChipError(
+                f"{folder}: another run has begun to make it, so this one ended. Wait for the other."
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def refuse_existing(folder):
+    """Raise ChipError where `folder` exists: what is there is never overwritten."""
+    if folder.exists():
+        raise ChipError(f"{folder} exists already and is kept as it is. Remove it or choose another name.")
 
 
 def write_chips(folder, info, chips):
     """Write an iterable of (split, Chip) as chip folder `folder`, and return its path.
 
-    Everything is written beside the target as `<name>.part` and renamed when it is whole, so a kill or a full disk
-    never leaves a folder that looks finished. Statistics (over valid pixels of train, or of all chips where there is
-    no train) and counts are filled into dataset.json. Each chip is checked before it is written. Raises ChipError.
+    The folder appears when it is whole, or not at all. Statistics (over valid pixels of train, or of all chips where
+    there is no train) and counts are filled into dataset.json. Each chip is checked before it is written. Raises
+    ChipError.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise ChipError(f"{folder} exists already and is kept as it is. Remove it or choose another name.")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # left behind by a kill
-    try:
-        part.mkdir(parents=True)
-        _write_all(part, info, chips)
-        part.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ChipError(
-            f"{folder}: the disk is full, so nothing was kept. Free some space or choose another place, then run again."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with whole_or_nothing(folder) as part:
+        _write_all(part, folder, info, chips)
     return folder
 
 
-def _write_all(part, info, chips):
+def _write_all(part, folder, info, chips):
     sums, counts, boxes, kinds = {}, {}, {}, set()
     with raster_env():
         for split, chip in chips:
-            where = part.with_suffix("") / split / "images" / f"{chip.stem}.tif"
+            where = folder / split / "images" / f"{chip.stem}.tif"
             if split not in SPLITS:
                 raise ChipError(f"{where}: split '{split}' is none of {', '.join(SPLITS)}. Choose one of them.")
             check_chip(chip, info, where)
@@ -52,13 +87,13 @@ def _write_all(part, info, chips):
                 raise ChipError(f"{where}: some chips have instance rasters, some boxes only. Choose one kind.")
             if chip.instances is not None:
                 chip = derive_boxes(chip, info)
-            _write_chip(part / split, chip, info)
-            _count(counts.setdefault(split, {"chips": 0, **dict.fromkeys(info.classes, 0)}), chip, info)
+            _write_chip(part, split, chip, info)
+            count_objects(counts.setdefault(split, {}), chip, info)
             sums[split] = sums.get(split, 0) + _moments(chip.image, info.nodata)
             if chip.instances is None:
                 boxes.setdefault(split, []).append(replace(chip, image=None))
     if not counts:
-        raise ChipError(f"{part.with_suffix('')}: no chip to write. Check that the scene holds valid pixels.")
+        raise ChipError(f"{folder}: no chip to write. Check that the scene holds valid pixels.")
     for split, rows in boxes.items():
         (part / split / "boxes.json").write_text(json.dumps(_coco(rows, info)), encoding="utf-8")
     mean, std = _mean_std(sums.get("train", sum(sums.values())))
@@ -66,21 +101,21 @@ def _write_all(part, info, chips):
     (part / "dataset.json").write_text(json.dumps(info_to_dict(done), indent=1) + "\n", encoding="utf-8")
 
 
-def _write_chip(folder, chip, info):
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    path = folder / "images" / f"{chip.stem}.tif"
+def _write_chip(part, split, chip, info):
+    path = _inside(part, split, "images") / f"{chip.stem}.tif"
     write_raster(path, chip.image, chip.transform, chip.crs, info.nodata, info.bands)
     for name, raster in (chip.instances or {}).items():
         if raster.any():
-            (folder / "labels" / name).mkdir(parents=True, exist_ok=True)
-            path = folder / "labels" / name / f"{chip.stem}.tif"
+            path = _inside(part, split, "labels", name) / f"{chip.stem}.tif"
             write_raster(path, raster[None].astype(np.uint16), chip.transform, chip.crs)
 
 
-def _count(counts, chip, info):
-    counts["chips"] += 1
-    for name, number in zip(info.classes, np.bincount(chip.labels, minlength=len(info.classes) + 1)[1:], strict=True):
-        counts[name] += int(number)
+def _inside(part, *names):
+    """The folder part/names, made where it is not there; `part` itself must be there (see whole_or_nothing)."""
+    for name in names:
+        part = part / name
+        part.mkdir(exist_ok=True)
+    return part
 
 
 def _moments(image, nodata):

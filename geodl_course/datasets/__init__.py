@@ -11,27 +11,44 @@ def data_root():
 
 def find(name):
     """Path of the data set `name`, or None where it is absent or not whole."""
+    folder = data_root() / name
+    return folder if damage(folder) is None else None
+
+
+def damage(folder):
+    """What a chip folder lacks and how to repair it, in words, or None where it is whole (images are only counted)."""
     from geodl_course.chips import ChipError, image_files, read_info
 
-    folder = data_root() / name
     try:
         counts = read_info(folder).counts
-        whole = bool(counts) and all(len(image_files(folder, s)) == c["chips"] for s, c in counts.items())
-    except ChipError:
-        return None
-    return folder if whole else None
+        found = {split: len(image_files(folder, split)) for split in counts}
+    except ChipError as error:
+        lacks = f"is not whole ({error})"
+    else:
+        short = [f"{found[s]} of {c.get('chips')} {s} images" for s, c in counts.items() if found[s] != c.get("chips")]
+        if counts and not short:
+            return None
+        lacks = f"has {', '.join(short) or 'no chip'}"
+    command = f"make.py {folder.name}" if folder.name in MAKERS else "chip.py"
+    return f"{folder} {lacks}. Delete the folder and run: python data_scripts/{command}"
 
 
 def make(name, **recipe):
-    """Path of the data set `name`; makes it first where it is absent. `recipe` goes to its maker."""
-    found = find(name)
-    if found and not recipe:
-        return found
-    makers = {"towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships}
-    if name not in makers:
-        raise ValueError(f"no data set '{name}' is known. Choose one of {', '.join(makers)}.")
+    """Path of the data set `name`; makes it first where it is absent. `recipe` goes to its maker.
+
+    Raises ChipError for a folder that is there but not whole: nothing is deleted without being asked.
+    """
+    folder = data_root() / name
+    if folder.exists() and not recipe:
+        if damage(folder):
+            from geodl_course.chips import ChipError
+
+            raise ChipError(damage(folder))
+        return folder
+    if name not in MAKERS:
+        raise ValueError(f"no data set '{name}' is known. Choose one of {', '.join(MAKERS)}.")
     data_root().mkdir(parents=True, exist_ok=True)
-    return makers[name](data_root() / name, **recipe)
+    return MAKERS[name](folder, **recipe)
 
 
 def _make_towns(out, **recipe):
@@ -52,3 +69,6 @@ def _make_ships(out, **recipe):
     from geodl_course.datasets.sen2ships import import_ships
 
     return import_ships(fetch("sen2ships"), out, **recipe)
+
+
+MAKERS = {"towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships}

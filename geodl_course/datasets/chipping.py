@@ -5,7 +5,8 @@ The rules, which lecture 01 tells:
 * Vectors are brought to the raster's CRS. Objects wholly outside the raster are left out with a warning that counts
   them; if that is all of them, it is an error.
 * Each class has its own raster of ids. Where two polygons of one class overlap, the later one in the file wins; a
-  pixel may belong to objects of different classes. A pixel belongs to an object when its centre lies inside.
+  pixel may belong to objects of different classes. A pixel belongs to an object when its centre lies inside. `recipe`
+  counts the objects that get no pixel: smaller than a cell, or wholly under a later one.
 * An object that a chip border cuts keeps the part inside as an instance of its own when at least `min_visible` of its
   area is inside and the part is at least 2 pixels wide and high. Smaller rests become background.
 * Chips without a valid pixel are left out. A raster smaller than a chip is filled up with nodata.
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from geodl_course.chips import SPLITS, Chip, ChipError, DatasetInfo, valid_pixels, write_chips
+from geodl_course.chips.writing import refuse_existing
 from geodl_course.windows import windows
 
 
@@ -36,26 +38,32 @@ def chip_scene(scene, objects, out, *, class_field, split="spatial", **settings)
 
 
 def chip_scenes(
-    scenes, out, *, class_field, size=128, overlap=0, val=0.2, test=0.2, seed=0, name=None, min_visible=0.3,
-    classes=None, licence="", citation="", recipe=None, progress=True,
+    scenes, out, *, class_field, layer=None, size=128, overlap=0, val=0.2, test=0.2, seed=0, name=None,
+    min_visible=0.3, classes=None, licence="", citation="", recipe=None, progress=True,
 ):
     """Cut [(raster path, vector path, "train" | "val" | "test" | "spatial"), ...] into one chip folder `out`.
 
-    `class_field` is the column that holds the class; `classes` fixes their order (default: sorted). `size` and
+    `class_field` is the column that holds the class; `classes` fixes their order (default: sorted); `layer` names the
+    layer of a vector file that has several. `size` and
     `overlap` are pixels, `val` and `test` shares of the chips of a "spatial" scene. The module's docstring states the
     rules. Returns the path; raises ChipError naming file, feature and next step. Lecture 01 builds it.
     """
     from tqdm import tqdm
 
     out = Path(out)
-    if out.exists():
-        raise ChipError(f"{out} exists already and is kept as it is. Remove it or choose another name.")
+    refuse_existing(out)
+    if not 0 <= min_visible <= 1:
+        raise ChipError(f"min_visible {min_visible} is a share of an object's area: choose a number from 0 to 1.")
     sources = [_open_scene(scene, size) for scene, _, _ in scenes]
     _check_alike(sources)
-    layers = [_read_objects(objects, src, class_field) for (_, objects, _), src in zip(scenes, sources, strict=True)]
+    layers = [
+        _read_objects(objects, layer, src, class_field)
+        for (_, objects, _), src in zip(scenes, sources, strict=True)
+    ]
     classes = _class_names(classes, layers, class_field)
     plan, told = _plan(sources, [split for _, _, split in scenes], size, overlap, val, test, seed)
-    told |= {key: sum(layer.told[key] for layer in layers) for key in layers[0].told}
+    told |= {key: sum(objects.told[key] for objects in layers) for key in layers[0].told}
+    told["objects_without_pixel"] = 0  # counted while the chips are cut
     first = sources[0]
     made = {
         "made_by": "chip_scenes", "scenes": [Path(s).name for s, _, _ in scenes], "class_field": class_field,
@@ -121,8 +129,15 @@ def _band_name(src, index):
 
 def _metres(src):
     if src.crs.is_geographic:  # degrees of latitude are nearly the same length everywhere
-        return abs(src.transform.e) * 111_320.0
-    return abs(src.transform.a) * src.crs.linear_units_factor[1]
+        return math.hypot(src.transform.b, src.transform.e) * 111_320.0
+    a, b, _, d, e, _ = src.transform[:6]
+    width, height = math.hypot(a, d), math.hypot(b, e)  # a raster may be turned on the map
+    if abs(width / height - 1) > 0.01:
+        raise ChipError(
+            f"{src.name}: cells of {width:g} x {height:g} are not square. Resample the raster, for example with "
+            f"gdalwarp -tr {min(width, height):g} {min(width, height):g}."
+        )
+    return width * src.crs.linear_units_factor[1]
 
 
 def _check_alike(sources):
@@ -155,10 +170,11 @@ def _read_strip(src, raster, row, size):
     except RasterioIOError as error:
         raise ChipError(f"{src.path}: rows {row} to {row + size} cannot be read ({error}). The file is damaged or cut "
                         "short: get it again.") from error
-    if strip.dtype.kind == "f" and np.isnan(strip).any() and not (src.nodata is not None and math.isnan(src.nodata)):
+    bad = ~np.isfinite(strip) & valid_pixels(strip, src.nodata)
+    if bad.any():
         raise ChipError(
-            f"{src.path}: {int(np.isnan(strip).sum())} NaN pixels in rows {row} to {row + size}, but NaN is not "
-            "declared as nodata. Declare it with gdal_edit.py -a_nodata nan, or fill the gaps."
+            f"{src.path}: {int(bad.sum())} NaN or infinite pixels in rows {row} to {row + size} that are not declared "
+            "as nodata. Fill them, or declare NaN with gdal_edit.py -a_nodata nan."
         )
     return strip
 
@@ -180,16 +196,26 @@ class _Layer:
     told: dict
 
 
-def _read_objects(path, src, class_field):
+def _read_objects(path, layer, src, class_field):
     import geopandas
+    import pyogrio
     import shapely
 
     try:
-        table = geopandas.read_file(path, engine="pyogrio", fid_as_index=True)
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # None: a table without shapes
+        found = [layer] if layer else layers
+        table = None
+        if len(found) == 1 and found[0] in layers:
+            table = geopandas.read_file(path, layer=found[0], engine="pyogrio", fid_as_index=True)
     except Exception as error:  # pyogrio, GDAL and the file system each raise their own kind
         raise ChipError(f"{path}: cannot be read as a vector layer ({error}). Check path and format.") from error
-    if class_field not in table.columns:
-        fields = [c for c in table.columns if c != "geometry"]
+    if table is None:
+        raise ChipError(
+            f"{path}: {f'no layer {layer!r}.' if layer else 'which layer holds the objects?'} Its layers: "
+            f"{', '.join(layers) or 'none with shapes'}. Name one: --layer."
+        )
+    fields = [column for column in table.columns if column != "geometry"]
+    if class_field not in fields:
         raise ChipError(f"{path}: no field '{class_field}'. Choose one of its fields: {', '.join(fields)}.")
     if table.crs is None:
         raise ChipError(
@@ -250,7 +276,7 @@ def _class_names(classes, layers, class_field):
     if classes is None:
         classes = sorted(found)
     if not classes:
-        raise ChipError(f"{layers[0].path}: no object in the layer, so the classes are unknown. Name them: --classes.")
+        raise ChipError(f"{layers[0].path}: no object in it, so the classes are unknown. Name them: --classes a,b.")
     for layer in layers:
         for name in sorted(set(layer.names) - set(classes)):
             raise ChipError(
@@ -266,22 +292,22 @@ def _class_names(classes, layers, class_field):
 # -------------------------------------------------------------------------------------------- splits
 
 
-def drop_touching(bounds, splits):
+def drop_touching(places, splits):
     """Splits (N,) with "" for chips to drop, so that chips of different splits never touch.
 
-    `bounds` (N, 4) are left, bottom, right, top of the chips on the map. A train chip that touches (also at a corner)
-    or overlaps a val or test chip is dropped, and a val chip that touches a test chip.
+    `places` (N, 4) are left, bottom, right, top of the chips on the map; (N, 4, 2) the corners of chips that may be
+    turned. A train chip that touches (also at a corner) or overlaps a val or test chip is dropped, and a val chip that
+    touches a test chip.
     """
     import shapely
 
-    splits = np.array(splits, dtype=object)
-    bounds = np.asarray(bounds, dtype=float).reshape(-1, 4)
-    slack = 1e-3 * (bounds[:, 2] - bounds[:, 0]).min(initial=np.inf)  # neighbours' edges may differ by rounding
-    boxes = shapely.box(*(bounds + [-slack, -slack, slack, slack]).T)
+    splits, places = np.array(splits, dtype=object), np.asarray(places, dtype=float)
+    shapes = shapely.polygons(places) if places.ndim == 3 else shapely.box(*places.reshape(-1, 4).T)
+    slack = 2e-3 * np.sqrt(shapely.area(shapes)).min(initial=np.inf)  # neighbours' edges may differ by rounding
     for loser, winners in (("val", ["test"]), ("train", ["val", "test"])):
-        tree = shapely.STRtree(boxes[np.isin(splits, winners)])
+        tree = shapely.STRtree(shapes[np.isin(splits, winners)])
         mine = np.flatnonzero(splits == loser)
-        touching, _ = tree.query(boxes[mine], predicate="intersects")
+        touching, _ = tree.query(shapes[mine], predicate="dwithin", distance=slack)
         splits[mine[np.unique(touching)]] = ""
     return splits
 
@@ -302,15 +328,22 @@ def spatial_split(corners, val, test, seed):
 def _plan(sources, wanted, size, overlap, val, test, seed):
     """For each scene its [(row, col, split), ...], and what was dropped."""
     corners = [windows(src.height, src.width, size, overlap) for src in sources]
-    splits, bounds = [], []
+    splits, corners_on_map = [], []
     for src, split, places in zip(sources, wanted, corners, strict=True):
         if split not in (*SPLITS, "spatial"):
             raise ChipError(f"{src.path}: split '{split}' is none of spatial, {', '.join(SPLITS)}. Choose one of them.")
-        splits.extend(spatial_split(places, val, test, seed) if split == "spatial" else [split] * len(places))
+        mine = spatial_split(places, val, test, seed) if split == "spatial" else [split] * len(places)
+        for name, share in (("val", val), ("test", test)) if split == "spatial" else ():
+            if share > 0 and name not in mine:
+                raise ChipError(
+                    f"{src.path}: a share of {share} of {len(places)} chips is no {name} chip. Use smaller chips, a "
+                    f"larger scene, or --{name} 0."
+                )
+        splits.extend(mine)
         for row, col in places:
-            (x0, y0), (x1, y1) = src.transform * (col, row), src.transform * (col + size, row + size)
-            bounds.append((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
-    kept = drop_touching(bounds, splits)
+            around = ((col, row), (col + size, row), (col + size, row + size), (col, row + size))
+            corners_on_map.append([src.transform * corner for corner in around])
+    kept = drop_touching(corners_on_map, splits)
     for name in SPLITS:
         if name in splits and name not in kept:
             raise ChipError(
@@ -335,10 +368,14 @@ def _cut(sources, layers, plan, info, min_visible, bar):
     number = 0
     for src, layer, places in zip(sources, layers, plan, strict=True):
         visible = _visible_parts(layer.polygons, places, info.chip_size, min_visible)
+        laid, seen = np.zeros((2, len(layer.polygons)), bool)
         with rasterio.open(src.path) as raster:
             for row in sorted({row for row, _, _ in places}):
                 strip = _read_strip(src, raster, row, info.chip_size)
-                ids = _rasterise(layer, row, src.width, strip.shape[1], info.classes)
+                ids, here = _rasterise(layer, row, src.width, strip.shape[1], info.classes)
+                laid |= here
+                for of_class in ids.values():
+                    seen |= np.bincount(of_class.ravel(), minlength=len(seen) + 1)[1:] > 0
                 for r, col, split in places:
                     if r != row:
                         continue
@@ -348,6 +385,7 @@ def _cut(sources, layers, plan, info, min_visible, bar):
                         chip.stem = f"{number:06d}"
                         number += 1
                         yield split, chip
+        info.recipe["objects_without_pixel"] += int((laid & ~seen).sum())
 
 
 def _visible_parts(polygons, places, size, min_visible):
@@ -368,7 +406,7 @@ def _visible_parts(polygons, places, size, min_visible):
 
 
 def _rasterise(layer, row, width, height, classes):
-    """{class: (height, width) int32 ids} of the rows that start at `row`; id i + 1 is polygon i."""
+    """{class: (height, width) int32 ids} of the rows that start at `row`, id i + 1 for polygon i; which lie there."""
     from rasterio.features import rasterize
     from rasterio.transform import Affine
     from shapely import bounds
@@ -383,7 +421,7 @@ def _rasterise(layer, row, width, height, classes):
                 [(layer.polygons[i], int(i) + 1) for i in chosen], out_shape=(height, width),
                 transform=Affine.translation(0, row), dtype="int32",
             )
-    return rasters
+    return rasters, here
 
 
 def _cut_chip(src, strip, ids, corner, parts, info):

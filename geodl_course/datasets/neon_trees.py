@@ -1,12 +1,14 @@
 """NEON tree crowns: the publisher's plots and PASCAL VOC boxes become a chip folder with boxes.
 
 What is handled: class names vary from file to file and all mean one class, "tree"; plots are 400 px at 0.1 m (one is
-370 px wide) and are averaged to 0.2 m; boxes that leave the image are clipped; a chip border cuts a crown by the rule
-of chipping.py. What cannot be handled: annotators missed trees in both sites, so a detector is punished for trees
+370 px wide) and are averaged to 0.2 m; chips that cover them share more pixels than asked for (`overlap_px`), so most
+crowns are in several chips; boxes that leave the image are clipped; a chip border cuts a crown by the rule of
+chipping.py. What cannot be handled: annotators missed trees in both sites, so a detector is punished for trees
 that it finds rightly. dataset.json (`recipe`) tells all of it with counts.
 """
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +33,13 @@ def import_trees(raw, out, size=128, resolution=0.2, overlap=0, min_visible=0.3,
     from geodl_course.datasets.download import entry
 
     plots = _plots(Path(raw))
-    told, names, chips = Counter(), Counter(), []
+    told, names, shared, chips = Counter(), Counter(), set(), []
     work = list(zip(plots, _splits(plots), strict=True))
     for (_, image, annotation), split in tqdm(work, desc="plots of neon_trees", disable=not progress, delay=1):
         pixels, transform, crs, nodata, boxes = _read_plot(image, annotation, resolution, told, names)
-        for row, col in windows(*pixels.shape[1:], size, overlap):
+        places = windows(*pixels.shape[1:], size, overlap)
+        shared |= {size - b + a for starts in zip(*places, strict=True) for a, b in pairwise(sorted(set(starts)))}
+        for row, col in places:
             inside = cut_boxes(boxes, row, col, size, min_visible)
             stem = f"{image.stem}_{row:03d}_{col:03d}"
             chips.append((split, box_chip(stem, pixels, inside, (row, col), size, transform, crs, nodata)))
@@ -45,8 +49,9 @@ def import_trees(raw, out, size=128, resolution=0.2, overlap=0, min_visible=0.3,
         ", ".join(sorted({chip.crs.to_string() for _, chip in chips})), nodata,
         licence=source["licence"], citation=source["citation"],
         recipe={
-            "made_by": "import_trees", "overlap": overlap, "min_visible": min_visible, "note": NOTE,
-            "validation": "OSBS and every fifth SJER plot", "plots": len(plots), "names_found": dict(names), **told,
+            "made_by": "import_trees", "overlap": overlap, "overlap_px": sorted(shared), "min_visible": min_visible,
+            "note": NOTE, "validation": "OSBS and every fifth SJER plot", "plots": len(plots),
+            "names_found": dict(names), **told,
         },
     )
     return write_chips(out, info, chips)
