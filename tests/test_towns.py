@@ -1,12 +1,23 @@
 """The generated towns: exact labels, one sun, honest splits, and the same bytes for the same seed."""
 
+import errno
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import shapely
 import shapely.affinity
 
+from geodl_course.chips import ChipError
+from geodl_course.datasets import towns as module
 from geodl_course.datasets.towns import CLASSES, make_scene, make_towns, write_scene
 
 SIZE = 1024
@@ -19,7 +30,10 @@ def scene():
 
 @pytest.fixture(scope="module")
 def towns(tmp_path_factory):
-    return make_towns(tmp_path_factory.mktemp("data") / "towns", scenes=3, seed=1, extent=SIZE, progress=False)
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "towns_scenes").mkdir()
+    (folder / "towns_scenes/scene_7.tif").write_text("of an earlier run")
+    return make_towns(folder / "towns", scenes=3, seed=1, extent=SIZE, progress=False)
 
 
 def shapes(scene, kind):
@@ -150,3 +164,52 @@ def test_making_refuses_to_overwrite_and_to_share_ground_between_splits(towns, t
         make_towns(towns, scenes=3, extent=512)
     with pytest.raises(ValueError, match="at least 3 scenes"):
         make_towns(tmp_path / "few", scenes=2)
+
+
+def test_scenes_of_an_earlier_run_give_way_and_nobody_elses(towns, tmp_path):
+    assert sorted(p.name for p in towns.with_name("towns_scenes").glob("*.tif")) == [f"scene_{i}.tif" for i in range(3)]
+    (tmp_path / "my_scenes").mkdir()
+    (tmp_path / "my_scenes/flight.tif").write_text("years of work")
+    with pytest.raises(ChipError, match="my_scenes is needed .* holds flight.tif.* Rename"):
+        make_towns(tmp_path / "my", scenes=3, extent=512)
+    assert [p.name for p in tmp_path.rglob("*")] == ["my_scenes", "flight.tif"]
+
+
+@pytest.mark.parametrize("fits", [1, 9])  # full while the second file of a scene is written, and while chips are
+def test_a_full_disk_leaves_no_town(tmp_path, monkeypatch, fits):
+    written, real = [], Path.write_bytes
+
+    def write_bytes(path, data):
+        written.append(path)
+        if len(written) > fits:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    with pytest.raises(ChipError, match="disk is full, so nothing was kept. Free some space"):
+        make_towns(tmp_path / "towns", scenes=3, extent=512, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def words_of(process):
+    """The command line of a process; "" when it has ended, though nobody may have asked for its exit code yet."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    command = f"from geodl_course.datasets.towns import make_towns; make_towns({str(tmp_path / 'towns')!r})"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", command], env=env) as parent:
+        workers, patience = [], time.monotonic() + 60
+        while len(workers) < 2 and time.monotonic() < patience:
+            time.sleep(0.1)
+            workers = [p for p in psutil.Process(parent.pid).children() if "spawn_main" in words_of(p)]
+        parent.send_signal(signal.SIGKILL)
+    assert len(workers) == 2
+    while any(words_of(p) for p in workers) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not any(words_of(p) for p in workers)
