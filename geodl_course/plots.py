@@ -67,10 +67,13 @@ def display_bands(count, info=None):
 
 
 def empty_pixels(shown, info=None):
-    """Which pixels (H, W) of an image (C, H, W) hold no data in any band."""
+    """Which pixels (H, W) of an image (C, H, W) hold no data: floats in any band, whole numbers in all of them.
+
+    So a shadow that is 0 in one band is shown; `chips.valid_pixels` follows the same rule.
+    """
     nodata = None if info is None else info.nodata
-    empty = np.isnan(shown.astype(float)) if shown.dtype.kind == "f" else np.zeros(shown.shape, bool)
-    return (empty if nodata is None else empty | (shown == nodata)).all(0)
+    empty = (shown == nodata) if nodata is not None else np.zeros(shown.shape, bool)
+    return (empty | np.isnan(shown)).any(0) if shown.dtype.kind == "f" else empty.all(0)
 
 
 def stretched(band, valid, low, high):

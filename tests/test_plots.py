@@ -61,6 +61,12 @@ def test_other_types_are_stretched_and_nodata_is_grey():
     assert plots.to_rgb(np.full((1, 4, 4), np.nan, np.float32)).shape == (4, 4, 3)
 
 
+def test_nodata_in_one_band_is_a_hole_in_floats_and_a_shadow_in_bytes():
+    floats = np.stack([np.full((1, 4), 5.0), np.arange(4.0)[None], np.arange(4.0)[None]]).astype(np.float32)
+    assert plots.empty_pixels(floats, info(nodata=0)).tolist() == [[True, False, False, False]]
+    assert not plots.empty_pixels(floats.astype(np.uint8), info(nodata=0)).any()
+
+
 def test_a_batch_is_not_an_image():
     with pytest.raises(ValueError, match=r"one image \(C, H, W\), got shape \(2, 3, 4, 4\)"):
         plots.to_rgb(np.zeros((2, 3, 4, 4)))
