@@ -130,6 +130,33 @@ def faster_rcnn_flow(size=128, channels=96, stride=4, anchors=12, bins=7, losses
     return nodes, chains
 
 
+def ssd_flow(size=128, channels=96, cells=(32, 16, 8, 4), boxes=6, losses=True):
+    """SSD with the shapes of its tensors → nodes and chains for draw_flow.
+
+    size: of a chip in pixels; channels: of each feature map; cells: along a side of each map; boxes: per cell. Lecture
+    04.
+    """
+    last, total = len(cells), sum(side * side * boxes for side in cells)
+    nodes = {"chips": (0, 0, "data", f"chips\n(B, 3, {size}, {size})")}
+    for k, side in enumerate(cells):
+        nodes |= {
+            f"stage{k}": (k + 1, 0, "learned", "coarser stage" if k else "backbone"),
+            f"map{k}": (k + 1, 1, "data", f"map {k}\n(B, {channels}, {side}, {side})"),
+            f"head{k}": (k + 1, 2, "learned", f"3 x 3 head\n{side * side * boxes} boxes"),
+        }
+    nodes |= {
+        "told": (last / 2 + 0.5, 3, "data", f"classes, deltas\n(B, {total}, K+1)\n(B, {total}, 4)"),
+        "detect": (last / 2 + 1.6, 3, "fixed", "detect\ndecode, clip, NMS"),
+        "detections": (last / 2 + 2.7, 3, "data", "detections\nbox, class, score"),
+    }
+    chains = [f"stage{k} map{k} head{k} told" for k in range(last)]
+    chains += ["chips " + " ".join(f"stage{k}" for k in range(last)), "told detect detections"]
+    if losses:
+        nodes["loss"] = (last / 2 - 0.6, 3, "loss", "SSD losses\nmatch, mine")
+        chains.append("told loss")
+    return nodes, chains
+
+
 def draw_pooling(ax, box, stride, bins, rounded):
     """Draw over a chip how a RoI's box (4,) in pixels is cut into bins x bins on cells of stride pixels → None.
 

@@ -86,6 +86,19 @@ def receptive_field(table, pool=(2, 2)):
     return side
 
 
+def number_of_boxes(cells, ratios, squares=2, each=2):
+    return sum(side * side * (squares + each * len(own)) for side, own in zip(cells, ratios, strict=True))
+
+
+def focal_loss(logits, labels, gamma):
+    right = logits.softmax(1)[range(len(labels)), labels]
+    return -((1 - right) ** gamma) * right.log()
+
+
+def arcgis_shapes(grid, zooms, ratios):
+    return [[zoom * wide / grid, zoom * high / grid] for zoom in zooms for wide, high in ratios]
+
+
 RIGHT = {
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
@@ -95,6 +108,7 @@ RIGHT = {
     "02.2": over_smaller,
     "02.3": soft_nms,
     "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall,
+    "04.1": number_of_boxes, "04.2": focal_loss, "04.3": arcgis_shapes,
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field}
 
 WRONG = {
@@ -149,6 +163,30 @@ WRONG = {
         "height and width swapped": lambda anchors, size: inside(anchors, size[::-1]),
         "border excluded": lambda anchors, size: inside(anchors, size) & (anchors[:, 2] < size[1]),
         "touching is enough": lambda anchors, size: (anchors[:, 2] > 0) & (anchors[:, 0] < size[1]),
+    },
+    "04.1": {
+        "ratios lying only": lambda cells, ratios: number_of_boxes(cells, ratios, each=1),
+        "one square": lambda cells, ratios: number_of_boxes(cells, ratios, squares=1),
+        "cells of one side": lambda cells, ratios: number_of_boxes([side**0.5 for side in cells], ratios),
+    },
+    "04.2": {
+        "gamma fixed": lambda logits, labels, gamma: focal_loss(logits, labels, 2),
+        "weighs the certain": lambda logits, labels, gamma: (
+            focal_loss(logits, labels, 0) * logits.softmax(1)[range(len(labels)), labels] ** gamma
+        ),
+        "averaged": lambda *given: focal_loss(*given).mean(),
+        "background for all": lambda logits, labels, gamma: focal_loss(logits, labels * 0, gamma),
+    },
+    "04.3": {
+        "equal areas": lambda grid, zooms, ratios: [
+            [zoom / grid * (wide / high) ** 0.5, zoom / grid * (high / wide) ** 0.5]
+            for zoom in zooms for wide, high in ratios
+        ],
+        "ratios outside": lambda grid, zooms, ratios: [
+            [zoom * wide / grid, zoom * high / grid] for wide, high in ratios for zoom in zooms
+        ],
+        "height first": lambda *given: np.array(arcgis_shapes(*given))[:, ::-1].copy(),
+        "zooms alone": lambda grid, zooms, ratios: [[zoom / grid, zoom / grid] for zoom in zooms],
     },
     "03.3": {
         "share of proposals": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax(1) >= iou).float().mean(),

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.models.backbones import imagenet_weights, small_backbone
+from geodl_course.models.backbones import SmallBackbone, imagenet_weights
 from geodl_course.models.layers import conv_block
 
 
@@ -30,7 +30,7 @@ class SmallStages(nn.Module):
         super().__init__()
         channels = [widths[-1], *extra]
         coarser = [coarser_stage(*pair) for pair in zip(channels, extra, strict=False)]
-        self.stages = nn.ModuleList([small_backbone(bands, widths), *coarser])
+        self.stages = nn.ModuleList([SmallBackbone(bands, widths), *coarser])
         self.out_channels = channels
         self.settings = {"name": "small", "bands": bands, "widths": list(widths), "extra": list(extra)}
 
