@@ -311,7 +311,7 @@ teaching.check("00.1", centres)
 # | 02 | Boxes, anchors, NMS | the parts that all detectors share | yes |
 # | 03 | Faster R-CNN | a detector that you built, tried on real trees | yes |
 # | 04 | SSD | | not yet |
-# | 05 | YOLO v1 | | not yet |
+# | 05 | YOLO v1 | a detector that answers cell by cell, three compared | yes |
 # | 06 | Mask R-CNN | | not yet |
 # | 07 | U-Net-ID | | not yet |
 # | 08 | DCGAN | | not yet |

@@ -118,7 +118,7 @@ def _goals(goal, iou, responsible, label_of, state):
 _BOX_STYLE = {
     "responsible": (plots.TRUE_POSITIVE, "-", 2.4, "responsible box"),
     "other": (plots.FALSE_POSITIVE, "--", 2.0, "other box of the cell"),
-    "sure": ("#CC79A7", ":", 1.4, "sure boxes of all cells"),
+    "sure": ("#CC79A7", "-.", 1.8, "sure boxes of all cells"),
     "lost": (plots.MISSED, "--", 1.8, "object that no cell answers for"),
 }
 
@@ -161,9 +161,8 @@ def _cell_boxes(grid, height, width):
 
 
 def _number_word(data, i):
-    said, wanted = data.said[i], data.wanted[i]
-    parts = [] if said.isnan() else [f"{said:.2f}"]
-    return " ".join(parts + ([] if wanted.isnan() else [f"→ {wanted:.2f}"]))
+    said, wanted = (round(float(numbers[i]), 2) + 0.0 for numbers in (data.said, data.wanted))  # no -0.00
+    return " ".join([f"{said:.2f}"] * (said == said) + [f"→ {wanted:.2f}"] * (wanted == wanted))  # NaN equals nothing
 
 
 def _new_grid_figure():
