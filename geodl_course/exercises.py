@@ -286,7 +286,7 @@ def arcgis_shapes(answer):
     for grid in (1, 4, 13):
         zooms, ratios = (0.3 + torch.rand(3)).tolist(), (0.3 + torch.rand(2, 2)).tolist()
         wanted = torch.tensor(zooms)[:, None, None] * torch.tensor(ratios) / grid
-        found = torch.as_tensor(answer(grid, zooms, ratios))
+        found = torch.as_tensor(answer(grid, zooms, ratios)).float()
         if found.shape != (6, 2):
             return f"3 zooms and 2 ratios make (6, 2) numbers, yours are {tuple(found.shape)}."
         worst = (found - wanted.flatten(0, 1)).abs().amax(dim=1).argmax()

@@ -102,7 +102,7 @@ def test_rounded_bins_begin_and_end_where_torchvision_s_roi_pool_does():
 
 def test_ssd_counts_its_default_boxes():
     nodes, chains = ssd_flow(size=300, channels=512, cells=(38, 19, 10), boxes=4)
-    assert "(B, 7300, 4)" in nodes["told"][3]  # (38² + 19² + 10²) * 4
+    assert "(B, 7620, 4)" in nodes["told"][3]  # (38² + 19² + 10²) * 4
     assert "1444 boxes" in nodes["head1"][3] and "(B, 512, 10, 10)" in nodes["map2"][3]
     assert {name for chain in chains for name in chain.split()} == set(nodes)
     assert not {node[2] for node in ssd_flow(losses=False)[0].values()} & {"loss"}
