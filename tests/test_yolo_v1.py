@@ -10,6 +10,7 @@ from torch import nn
 
 from geodl_course.chips import Targets
 from geodl_course.models import build
+from geodl_course.models import yolo_v1 as yolo_v1_module
 from geodl_course.models.backbones import small_backbone
 from geodl_course.models.detections import Detections
 from geodl_course.models.yolo_v1 import (
@@ -24,6 +25,7 @@ from geodl_course.models.yolo_v1 import (
     yolo_v1_paper,
 )  # fmt: skip
 from geodl_course.teaching import random_boxes
+from geodl_course.training import load_model, save_model
 
 TINY = {"size": 64, "grid": 4, "layers": [[3, 16, 4], [3, 16, 4]]}
 RANDOM = {"dense": {"start": "random", "hidden": 64}}
@@ -206,9 +208,7 @@ def loss_with_loops(output, objects, size, classes):
     return {name: value / images for name, value in total.items()}
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 12))
-def test_loss_equals_the_loops(seed, grid, count, classes, most):
+def compare_losses(seed, grid, count, classes, most):
     generator = torch.Generator().manual_seed(seed)
     objects = []
     for image in range(3):
@@ -221,6 +221,38 @@ def test_loss_equals_the_loops(seed, grid, count, classes, most):
     assert list(found) == list(wanted)
     for name, value in wanted.items():
         assert float(found[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 12))
+def test_loss_equals_the_loops(seed, grid, count, classes, most):
+    compare_losses(seed, grid, count, classes, most)
+
+
+def last_of_a_cell(targets, size, grid):
+    index, has = assign_cells(Targets(*(part.flip(1) for part in (targets.boxes, targets.labels, targets.valid))),
+                              size, grid)  # fmt: skip
+    return targets.valid.shape[1] - 1 - index, has
+
+
+BROKEN = {
+    "no roots": ("encode_cells", lambda *a: torch.cat((encode_cells(*a)[..., :2], encode_cells(*a)[..., 2:] ** 2), -1)),
+    "x and y swapped": ("encode_cells", lambda *a: encode_cells(*a)[..., [1, 0, 2, 3]]),
+    "boxes twice as large": ("decode_cells", lambda coded, *a: decode_cells(coded * 2**0.5, *a)),
+    "first box always": ("choose_boxes", lambda c, g, iou, has: choose_boxes(c, g, torch.ones_like(iou), has)),
+    "no fallback": ("choose_boxes", lambda c, g, iou, has: choose_boxes(c, g, iou + 1e-9, has)),
+    "last object stays": ("assign_cells", last_of_a_cell),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_parts_are_noticed(monkeypatch, name):
+    for seed in range(3):
+        compare_losses(seed, 3, 2, 3, 12)
+    monkeypatch.setattr(yolo_v1_module, *BROKEN[name])
+    with pytest.raises(AssertionError):
+        for seed in range(20):
+            compare_losses(seed, 3, 2, 3, 12)
 
 
 def perfect(targets, size=64, grid=4, boxes=2, classes=2):
@@ -337,6 +369,13 @@ def test_settings_rebuild_the_model():
         images = torch.randn(1, model.settings["bands"], side, side)
         torch.testing.assert_close(again(images).boxes, model.eval()(images).boxes)
         assert again.settings == model.settings
+
+
+@pytest.mark.parametrize("start", [{}, RANDOM])
+def test_stored_model_is_the_same_model(tmp_path, start):
+    model = yolo_v1(2, **TINY, **start).eval()
+    again, images = load_model(save_model(model, tmp_path)), torch.randn(2, 3, 64, 64)
+    assert torch.equal(again.cells(images), model.cells(images))
 
 
 def test_settings_of_two_models_are_their_own():
