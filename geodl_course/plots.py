@@ -201,13 +201,14 @@ def show_detections(image, detections, target, classes, score=0.5, iou=0.5, ax=N
     """Show what a detector got right and wrong on one chip → matplotlib Axes.
 
     Solid: detections that found an object; dotted: false ones, with class and score; dashed: objects that were missed,
-    with their class. Only detections of at least `score` count; an object is found at `iou` or more.
+    with their class if they are few. Only detections of at least `score` count; an object is found at `iou` or more.
     """
     legend = ax is None
     ax = show_image(image, info, ax, title, **display)
     true, _, false, missed = match_detections(detections, target, iou, score)
     wrong = [f"{classes[detections['labels'][i] - 1]} {detections['scores'][i]:.2f}" for i in false.tolist()]
-    draw_boxes(ax, target["boxes"][missed], MISSED, DASHED, [classes[k - 1] for k in target["labels"][missed]])
+    names = [classes[k - 1] for k in target["labels"][missed]] if len(missed) <= 8 else None  # more would hide the chip
+    draw_boxes(ax, target["boxes"][missed], MISSED, DASHED, names)
     draw_boxes(ax, detections["boxes"][true], TRUE_POSITIVE)
     draw_boxes(ax, detections["boxes"][false], FALSE_POSITIVE, DOTTED, wrong, width=1.9)
     if legend:

@@ -178,7 +178,7 @@ chosen = int(crowded[50])
 image, target = towns.images[chosen], towns[chosen][1]
 figure, axes = plots.grid(8, columns=4, size=2.3, legend=False)
 names = ["the chip", "Faster R-CNN: proposals", "SSD: grids of boxes", "YOLO: cells in charge", "Mask R-CNN: masks",
-         "U-Net-ID: border, core", "DCGAN: from noise", "VAE: rebuilt, errors marked"]
+         "U-Net-ID: border yellow", "DCGAN: in goes noise", "VAE: rebuilt, errors marked"]
 for ax, name in zip(axes, names):
     plots.show_image(image, ax=ax, title=name)
 plots.draw_boxes(axes[1], proposals(target["boxes"]), plots.IGNORED, width=0.6)
@@ -195,12 +195,12 @@ axes[7].imshow(plots.to_rgb(rebuilt(image)), extent=(0, 128, 128, 0))
 _ = axes[7].imshow(np.ma.masked_less(error, 45), cmap="autumn_r", extent=(0, 128, 128, 0))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Go through the eight panels once. The three in the upper row return the same thing, boxes, and reach it from
-# different sets of candidates: a few hundred proposals, thousands of boxes on grids, 49 cells. That choice is what
-# lectures 03 to 05 are about. In the YOLO panel look for a cell with two objects: version 1 can return only one class
-# there, and that is its best-known weakness. In the last panel, marked pixels are where 16 x 16 numbers cannot rebuild the
-# chip. Ask what they have in common: edges, not strangeness. "High error is an anomaly" is a belief to be tested, and
-# lecture 09 tests it.
+# (5 min) Go through the eight panels once; the DCGAN's shows what goes in, for what comes out would be a chip like the
+# first. The three in the upper row return the same thing, boxes, and reach it from different sets of candidates: a few
+# hundred proposals, thousands of boxes on grids, 49 cells. That choice is what lectures 03 to 05 are about. In the YOLO
+# panel look for a cell with two objects: version 1 can return only one class there, and that is its best-known
+# weakness. In the last panel, marked pixels are where 16 x 16 numbers cannot rebuild the chip. Ask what they have in
+# common: edges, not strangeness. "High error is an anomaly" is a belief to be tested, and lecture 09 tests it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · How to work with a lecture

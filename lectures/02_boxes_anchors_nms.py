@@ -51,7 +51,7 @@ labels = torch.cat([target["labels"] for target in targets])             # of al
 # | convention | numbers | who |
 # |---|---|---|
 # | **xyxy, half-open** | x0, y0, x1, y1; x1 is the first column *outside* | this course, torchvision |
-# | xyxy, inclusive | x1 is the last column *inside* | PASCAL VOC |
+# | xyxy, inclusive | x1 is the last column *inside* | PASCAL VOC's own files (other tools write its tags half-open) |
 # | xywh | corner, width, height | COCO |
 # | cxcywh | centre, width, height, as shares of the chip | YOLO |
 # | map coordinates | west, south, east, north, in metres; **y points up** | GIS layers (exercise 01.1) |
@@ -63,8 +63,8 @@ image, example = chips.images[rich[-1]], targets[rich[-1]]
 _ = plots.show_chip(image, example["boxes"], example["labels"], chips.classes, info=chips.info)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside. Half-open boxes make the width x1 - x0,
-# and neighbours share an edge without sharing a pixel. Ask what it costs to mix the first two up; section 2 answers.
+# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside. Ask what it costs to mix the first two up;
+# section 2 answers.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · How well do two boxes agree?
@@ -118,7 +118,7 @@ _ = plt.legend(title="side of the object")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with itself, before any
-# detector has erred. So does label noise. Lecture 04 meets ships of three pixels.
+# detector has erred. So does label noise. Lecture 04 meets ships of five to thirty pixels.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.1.** Two boxes that do not touch have IoU 0 however far apart they are, so IoU cannot tell a near miss
@@ -161,7 +161,8 @@ ax = plots.show_chip(image, info=chips.info)
 for k, colour in enumerate(plots.CLASS_COLOURS[:len(sizes)]):
     plots.draw_boxes(ax, middle[k::len(sizes)], colour, width=1.2)
 y, x = torch.meshgrid(torch.arange(grid) * stride, torch.arange(grid) * stride, indexing="ij")
-_ = ax.scatter(x, y, s=0.8, color="white")
+ax.scatter(x, y, s=0.8, color="white", alpha=0.5)
+plots.name_below(ax.figure, [plots.line(colour, "-", f"{size} px") for size, colour in zip(sizes, plots.CLASS_COLOURS)])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Say once more: cells,
@@ -227,8 +228,9 @@ ax.scatter(*anchors[mine == -1].view(-1, 2, 2).mean(1).T, s=1, color="white")   
 pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("with the best anchor", True))}).astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Without the rule the network would be told that most vehicles are background, and it would believe it. Two more
-# things. Positives are a tiny share: always saying "background" is right more than 99 times in 100. Lecture 03 samples,
+# (5 min) Without the rule most vehicles have no positive anchor. Their best anchors fall into *ignored*: nothing ever says
+# "object" there, while everything around says "background", so the network would never learn them. Two more things.
+# Positives are a tiny share: always saying "background" is right more than 99 times in 100. Lecture 03 samples,
 # lecture 04 mines hard negatives; both answer this imbalance. And ignored anchors (dots) form a halo around each object, so
 # the borderline never has to be learned.
 
@@ -237,7 +239,7 @@ pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("
 #
 # Choose a stride, sizes and ratios, then walk with the arrow keys. Which anchors of this cell are positive? Can you find
 # a vehicle that has a positive anchor *without* the forced match? Marks show the best verdict in every cell: × positive,
-# ● ignored.
+# ● ignored, a small dot negative.
 
 # %%
 row, col = divmod(int((mine.view(grid * grid, -1) == 1).sum(1).argmax()), grid)     # the cell with most positive anchors
@@ -307,8 +309,7 @@ heap = pretend(targets[crowded])
 _ = plots.show_chip(chips.images[crowded], heap["boxes"], heap["labels"], chips.classes, info=chips.info)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) The pretended detector is honest in one respect: better boxes tend to score higher, not always. That is all that
-# NMS has to go by. "Maximum" is about the score, in a neighbourhood that IoU defines.
+# (2 min) Better boxes tend to score higher, not always: that is all that NMS has to go by.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### As a loop over a sorted list
@@ -357,8 +358,9 @@ check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One call for a whole batch
 #
-# A car may stand in front of a house: classes must not suppress each other, nor may two chips of a batch. So boxes carry a
-# group number, and only boxes of one group compete. The package leaves the comparing to torchvision's compiled code.
+# A car may park within the box of a turned house: classes must not suppress each other, nor may two chips of a batch.
+# So boxes carry a group number, and only boxes of one group compete. The package leaves the comparing to torchvision's
+# compiled code.
 
 # %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms"
 
@@ -378,8 +380,7 @@ def in_one_call(found):
 check_same(class_by_class, in_one_call, heap)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) unflatten turns "all kept boxes of all images" into one padded row an image. No loop over images: that is what
-# makes small chips fast in lecture 03.
+# (2 min) unflatten makes one padded row an image. No loop over images: that makes small chips fast in lecture 03.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Walk through it
@@ -393,7 +394,7 @@ widgets.nms(chips.images[crowded], few["boxes"], few["scores"], few["labels"], i
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box, at 0.7 doubles survive, at 0.1
-# houses vanish. No threshold is right for parking lots and single farms alike; the next slide measures it.
+# houses vanish. Which threshold is right? The next slide measures what a low one costs.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · What NMS cannot do
@@ -414,8 +415,9 @@ def lost(threshold):
 pd.DataFrame({f"IoU {t}": lost(t) for t in (0.05, 0.1, 0.2, 0.3, 0.5)} | {"objects": labels.bincount()[1:]}, chips.classes)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) A low threshold loses houses; a high one keeps doubles, which count as false. Real detections are a little off, so
-# real losses begin at higher thresholds. Masks overlap less than boxes: lectures 06 and 07 return to touching buildings.
+# (2 min) Here nothing is lost from 0.3 on: that is the window to choose from. A lower threshold loses houses; a higher one
+# keeps doubles, which count as false. Real detections are a little off, so real losses begin at higher thresholds, and a row
+# of houses at 45 degrees closes the window. Masks overlap less than boxes: lectures 06 and 07 return to touching buildings.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What NMS can repair: borders between chips
@@ -464,7 +466,7 @@ print(f"{len(scene['boxes'])} objects")
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.2.** Give NMS another measure of overlap: intersection over the **smaller** of the two areas. A piece inside
 # its object has the value 1, whatever its size. `len(nms_as_matrix(*twice, 0.5, overlap=over_smaller))` should then
-# be close to the number of objects. (What would it do to a car in front of a house?)
+# be close to the number of objects. (What would it do to a car within the box of a turned house?)
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
 def over_smaller(a, b):
@@ -513,7 +515,7 @@ check("02.3", soft_nms)
 right, objects = torch.tensor([1, 1, 0, 1, 0, 1]), 5     # six detections, best score first; five objects in truth
 found = right.cumsum(0)
 precision, recall = found / torch.arange(1, 7), found / objects
-pd.DataFrame({"right": right, "precision": precision, "recall": recall}, index=range(1, 7)).T.round(2)
+pd.DataFrame({"right": right, "precision": precision, "recall": recall}, index=range(1, 7)).T.round(2).rename_axis(columns="rank")
 
 # %%
 def area_under(recall, precision):
@@ -540,7 +542,8 @@ _ = plt.legend(loc="lower left")
 # Who is right is decided chip by chip, best score first, each object claimed once. Then all chips go into one list. The
 # proof: the evaluation of this package, torchmetrics on top of the COCO code, on the same boxes.
 #
-# **AP50** asks for IoU 0.5. **AP** is the mean over IoU 0.50, 0.55 … 0.95, and over classes: it pays for boxes that fit.
+# **AP50** asks for IoU 0.5, **AP75** for 0.75. **AP** is the mean over IoU 0.50, 0.55 … 0.95, and over classes: it pays for
+# boxes that fit.
 
 # %%
 def claims(found, target, bar=0.5):
