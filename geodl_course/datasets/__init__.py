@@ -71,4 +71,19 @@ def _make_ships(out, **recipe):
     return import_ships(fetch("sen2ships"), out, **recipe)
 
 
-MAKERS = {"towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships}
+def _make_fills(out, **recipe):
+    from geodl_course.datasets.valley_fills import QUICK, make_valley_fills
+
+    return make_valley_fills(out, **QUICK | recipe)
+
+
+def _make_large_fills(out, **recipe):
+    from geodl_course.datasets.valley_fills import FULL, make_valley_fills
+
+    return make_valley_fills(out, **FULL | recipe)
+
+
+MAKERS = {
+    "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "valley_fills": _make_fills,
+    "valley_fills_512": _make_large_fills,
+}

@@ -1,0 +1,128 @@
+"""Generated terrain of surface mines in the Appalachians: a DEM at 2 m, exact polygons of the faces of valley fills.
+
+A valley fill takes the rock above a coal seam into the head of the next valley; its face is a stair of steep steps and
+benches. Each scene is a DEM and a layer of faces; `terrain_scene` draws it as slopeshade, slope, hillshade and
+topographic position, as it does any DEM with polygons; then it is cut into chips like every other scene.
+
+QUICK averages the DEM to cells of 4 m, so that a chip of 128 px shows 512 m; FULL keeps 2 m, 1024 m in 512 px.
+"""
+
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from geodl_course.datasets import valley_fill_plan as plan
+from geodl_course.datasets.valley_fill_relief import make_relief
+from geodl_course.datasets.valley_fill_works import CELL
+
+CLASSES = ["valley_fill"]
+CRS = "EPSG:26917"
+QUICK = dict(scenes=7, size=128, cell=4.0)
+FULL = dict(scenes=20, size=512, cell=2.0)
+
+
+@dataclass
+class Scene:
+    """dem (H, W) float32 in 2-m cells; faces: polygons in pixels, row downwards; made (H, W) bool: where people dug."""
+
+    dem: np.ndarray
+    faces: list
+    made: np.ndarray
+    origin: tuple
+
+
+def make_scene(seed, size=2048):
+    """The terrain of one scene of (size, size) cells of 2 m. The same seed gives the same bytes."""
+    from scipy.ndimage import binary_dilation, gaussian_filter
+
+    rng = np.random.default_rng([seed, 3])
+    relief = make_relief(rng, size)
+    dem = relief.dem.copy()
+    mines = plan.plan_mines(rng, relief)
+    plan.strip(rng, dem, mines)
+    for mine in mines:
+        plan.works.level_tops(dem, mine, rng)
+    fills, taken = plan.fill_valleys(rng, dem, relief, mines)
+    plan.roads(rng, dem, taken)
+    made = binary_dilation(np.abs(dem - relief.dem) > 0.02, iterations=2)
+    dem = np.where(made, gaussian_filter(dem, 0.6), dem)
+    faces = [outline(face, rows.start, cols.start) for _, rows, cols, face in fills]
+    origin = (400000.0 + 10000 * (seed % 20), 4170000.0 + 10000 * (seed // 20 % 5))
+    return Scene(np.round(dem, 2).astype(np.float32), faces, made, origin)
+
+
+def outline(face, row, col):
+    """Polygon in pixels around a mask (H, W) whose first cell is at (row, col), without the stairs of its cells."""
+    import shapely
+    from rasterio.features import shapes
+    from rasterio.transform import Affine
+
+    rings = shapes(face.astype(np.uint8), mask=face, transform=Affine.translation(col, row))
+    polygon = max((shapely.Polygon(ring["coordinates"][0]) for ring, _ in rings), key=lambda one: one.area)
+    return polygon.simplify(1.0)
+
+
+def write_scene(folder, seed, name="scene", cell=QUICK["cell"], size=2048):
+    """Write `name`_dem.tif, `name`_faces.gpkg and, drawn from them, `name`.tif and `name`.gpkg; returns these two."""
+    import rasterio
+    from shapely import transform
+
+    from geodl_course.datasets.terrain import terrain_scene, write_polygons
+
+    scene = make_scene(seed, size)
+    dem, faces = Path(folder) / f"{name}_dem.tif", Path(folder) / f"{name}_faces.gpkg"
+    x, y = scene.origin
+    profile = dict(
+        driver="GTiff", count=1, height=size, width=size, dtype="float32", crs=CRS, nodata=-9999.0, tiled=True,
+        blockxsize=256, blockysize=256, compress="deflate", zlevel=1, predictor=3,
+        transform=rasterio.Affine(CELL, 0, x, 0, -CELL, y),
+    )  # fmt: skip
+    with rasterio.open(dem, "w", **profile) as raster:
+        raster.write(scene.dem, 1)
+        raster.descriptions = ("height above the sea in metres",)
+    shapes = [transform(face, lambda xy: xy * (CELL, -CELL) + (x, y)) for face in scene.faces]
+    write_polygons(faces, shapes, CLASSES[0], CRS)
+    return terrain_scene(dem, faces, folder, name, cell=cell)
+
+
+def make_valley_fills(
+    out, scenes=QUICK["scenes"], size=QUICK["size"], cell=QUICK["cell"], seed=0, workers=2, extent=2048, progress=True
+):
+    """Chip folder `out` of `size`-px chips in cells of `cell` metres; the scenes stay beside it in `out`_scenes.
+
+    The last seventh of the scenes is test, the seventh before it val, the others train, so that no split shares ground
+    with another. `extent` is the side of a DEM in 2-m cells.
+    """
+    from geodl_course.chips import ChipError
+    from geodl_course.datasets.chipping import chip_scenes
+
+    out = Path(out)
+    if scenes < 3:
+        raise ValueError(f"valley_fills needs at least 3 scenes, one for each split, not {scenes}.")
+    if out.exists():
+        raise ChipError(f"{out} exists already and is kept as it is. Remove it or choose another name.")
+    folder = out.with_name(f"{out.name}_scenes")
+    half_made = out.with_name(f"{out.name}_scenes.part")
+    shutil.rmtree(half_made, ignore_errors=True)
+    half_made.mkdir(parents=True)
+    names = [f"scene_{index}" for index in range(scenes)]
+    seeds = [100 * seed + index for index in range(scenes)]
+    with ProcessPoolExecutor(min(workers, scenes), mp_context=get_context("spawn")) as pool:
+        settings = ([half_made] * scenes, seeds, names, [cell] * scenes, [extent] * scenes)
+        written = list(pool.map(write_scene, *settings))
+    shutil.rmtree(folder, ignore_errors=True)
+    half_made.rename(folder)
+    held = max(round(scenes / 7), 1)
+    splits = ["train"] * (scenes - 2 * held) + ["val"] * held + ["test"] * held
+    sources = [
+        (folder / tif.name, folder / gpkg.name, split) for (tif, gpkg), split in zip(written, splits, strict=True)
+    ]
+    return chip_scenes(
+        sources, out, class_field="type", size=size, name="valley_fills", classes=CLASSES, progress=progress,
+        licence="CC BY 4.0 (generated by this course)", citation="geodl_course, datasets/valley_fills.py",
+        recipe=dict(maker="valley_fills", scenes=scenes, size=size, cell=cell, seed=seed, extent=extent),
+    )  # fmt: skip
