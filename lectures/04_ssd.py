@@ -396,8 +396,8 @@ _ = plots.show_results(towns_val, detections, worst, score=0.3, columns=3, size=
 missed_by_trait(towns_val.images, truth, outcome)   # an object can be in several rows
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Put lecture 03's table beside it: the same traits. Row houses are again taken for doubles; and the large default
-# boxes are few, so large houses learn from few examples.
+# (4 min) Put lecture 03's table beside it: the same traits. The boxes and features of row houses run into each other; and the
+# large default boxes are few, so large houses learn from few examples.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What is each part worth?
