@@ -11,7 +11,8 @@ from geodl_course.chips import Chip, DatasetInfo, write_chips
 
 def chip_folder(folder, train):
     """A chip folder of so many training and 16 validation chips with 0 to 5 objects each."""
-    info = DatasetInfo(folder.name, ["building", "tank", "vehicle"], ["red", "green", "blue"], "uint8", 32, 0.5, "EPSG:26917")
+    classes, bands = ["building", "tank", "vehicle"], ["red", "green", "blue"]
+    info = DatasetInfo(folder.name, classes, bands, "uint8", 32, 0.5, "EPSG:26917")
     pixels = np.random.default_rng(0).integers(0, 255, (train + 16, 3, 32, 32), dtype=np.uint8)
 
     def chip(number):
