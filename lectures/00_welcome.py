@@ -310,7 +310,7 @@ teaching.check("00.1", centres)
 # | 01 | Geospatial chips | your own raster cut into training chips | yes |
 # | 02 | Boxes, anchors, NMS | the parts that all detectors share | yes |
 # | 03 | Faster R-CNN | a detector that you built, tried on real trees | yes |
-# | 04 | SSD | | not yet |
+# | 04 | SSD | one look at several maps, tried on real ships | yes |
 # | 05 | YOLO v1 | a detector that answers cell by cell, three compared | yes |
 # | 06 | Mask R-CNN | | not yet |
 # | 07 | U-Net-ID | | not yet |

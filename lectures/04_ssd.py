@@ -446,8 +446,8 @@ pd.DataFrame(rows).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) "One look is faster and less accurate", say textbooks. Here a step costs four fifths, SSD takes more of them in the
-# same time, and ends level or ahead. Inference is hardly faster: suppression of many candidates takes what the box head
-# took. Our objects are simple; lecture 05 measures all three at equal time.
+# same time, and ends level or ahead. Inference was timed on hardly trained networks, whose many candidates keep suppression
+# busy; after training the gap is wider: lecture 05 measures all three at equal time. Our objects are simple.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What was given up, what was got
