@@ -36,6 +36,15 @@ def check_batch(images, targets, backbone, classes, training):
         raise ValueError("images hold NaN or infinite pixels: make them 0, as ChipDataset does where nodata is set")
 
 
+def check_size(size, built):
+    """Raise ValueError unless images of size (H, W) are of the size (H, W) that the network was built for → None."""
+    if list(size) != list(built):
+        raise ValueError(
+            f"images are {size[0]} x {size[1]} px (height x width), this network was built for {built[0]} x {built[1]} "
+            "and fits no other: cut chips of that size, or build it with size="
+        )
+
+
 def prepare(images, transform, training):
     """Images (B, C, H, W) as the backbone wants them → batch (B, C, H', W'), size (h, w) of the part that is image."""
     if transform is None:  # chips come normalised and of one size

@@ -314,7 +314,7 @@ pd.DataFrame({name: [milliseconds(align, *size) for size in sizes]
 # background) and four deltas **for each class**. In training, some dozen regions a chip are sampled, a quarter of them
 # objects. In use, scores become probabilities, each class decodes its own boxes, and suppression runs class by class.
 
-# %% mirror="models.roi_heads:BoxHead,models.roi_heads:FlattenBins,models.roi_heads:two_layers" tags=["nbval-check-output"]
+# %% mirror="models.roi_heads:BoxHead,models.layers:FlattenBins,models.roi_heads:two_layers" tags=["nbval-check-output"]
 
 logits, deltas = BoxHead(two_layers(96 * 7 * 7, 256), 256, classes=3)(roi_align(maps, rois, 7, scale=1 / 4))
 print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape))

@@ -43,7 +43,7 @@ from geodl_course.models.ssd import from_torchvision, ssd300_vgg16
 from geodl_course.models.ssd_settings import small_settings
 from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.matching import anchor_iou
-from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
+from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare, resize_boxes
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
 
@@ -285,7 +285,7 @@ print("boxes", tuple(found.boxes.shape), "scores", tuple(found.scores.shape), "l
 # `SSD` computes nothing itself. The default boxes are shares of the chip, and a network learns them at one size, so
 # chips of another size are refused with a word about what to do.
 
-# %% mirror="models.ssd:check_size,models.ssd:SSD"
+# %% mirror="models.ssd:SSD"
 
 # %%
 def small_detector(classes, bands=3, settings=None):

@@ -36,11 +36,11 @@ from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import stored
 from geodl_course.models.detections import Detections
-from geodl_course.models.roi_heads import FlattenBins
-from geodl_course.models.yolo_v1 import small_settings
+from geodl_course.models.layers import FlattenBins
 from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS
+from geodl_course.models.yolo_v1_settings import small_settings
 from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, take, to_centres
-from geodl_course.plumbing import check_batch, feature_maps, prepare
+from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
 
@@ -99,7 +99,7 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, grid=7)
 # Twenty-four convolutions shrink 448 × 448 pixels to a map of 7 × 7 cells; two **fully connected** layers turn the whole
 # map into the whole answer. The table is data, `PAPER_LAYERS`; one row a layer: kernel, channels, stride.
 
-# %% mirror="models.yolo_v1_layers:plain_block,models.yolo_v1_layers:norm_block,models.yolo_v1_layers:convolutions,models.yolo_v1_layers:dense_layers"
+# %% mirror="models.yolo_v1_layers:plain_block,models.layers:conv_block,models.yolo_v1_layers:convolutions,models.yolo_v1_layers:dense_layers"
 
 # %% [markdown]
 # On PyTorch's *meta* device tensors have shapes but no memory: a gigabyte of weights can be counted for free.
@@ -320,7 +320,7 @@ check_same(copying_layers(13, 64), lambda maps: maps.permute(0, 2, 3, 1).flatten
 
 # %% mirror="models.yolo_v1:detect_cells"
 
-# %% mirror="models.yolo_v1:check_size,models.yolo_v1:YOLOv1"
+# %% mirror="models.yolo_v1:YOLOv1"
 
 # %%
 def small_yolo(classes, grid=8):
@@ -335,7 +335,7 @@ model = small_yolo(classes=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Even here the fully connected layers hold most weights. Compare with lecture 03: no proposals, no RoIs, no second
-# head. `check_size` is new: this network takes 128 × 128 pixels and nothing else.
+# head. `check_size` stands here for another reason than in SSD: fully connected layers fit one size of map only.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight chips by heart, then all

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from geodl_course.models.backbones import make_backbone, resnet_fpn
-from geodl_course.models.roi_heads import BoxHead, FlattenBins, RoIHeads, two_layers
+from geodl_course.models.layers import FlattenBins
+from geodl_course.models.roi_heads import BoxHead, RoIHeads, two_layers
 from geodl_course.models.rpn import RPN, RPNHead
-from geodl_course.models.two_stage_settings import change, full_settings, small_settings, torchvision_settings
+from geodl_course.models.settings import change
+from geodl_course.models.two_stage_settings import full_settings, small_settings, torchvision_settings
 from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
 
 

@@ -18,3 +18,10 @@ def start_small(module, deviation):
 def cell_by_cell(level):
     """A map (B, C, H, W) row by row, in the order of the anchors → (B, H * W, C)."""
     return level.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class FlattenBins(nn.Module):
+    """Pooled features (N, C, n, n) → (N, n * n * C): bin by bin, as they lie in memory, so nothing is copied."""
+
+    def forward(self, pooled):
+        return pooled.permute(0, 2, 3, 1).flatten(1)

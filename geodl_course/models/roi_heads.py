@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from geodl_course.models.detections import Detections
-from geodl_course.models.layers import start_small
+from geodl_course.models.layers import FlattenBins, start_small
 from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.matching import match_boxes, sample
 from geodl_course.ops.roi_align import roi_align, roi_align_flat
@@ -72,13 +72,6 @@ class BoxHead(nn.Module):
         hidden = self.trunk(pooled.flatten(0, 1))  # all RoIs of all images at once: (B * R, hidden)
         hidden = hidden.unflatten(0, pooled.shape[:2])
         return self.classes(hidden), self.deltas(hidden).unflatten(-1, (-1, 4))
-
-
-class FlattenBins(nn.Module):
-    """Pooled features (N, C, n, n) → (N, n * n * C): bin by bin, as they lie in memory, so nothing is copied."""
-
-    def forward(self, pooled):
-        return pooled.permute(0, 2, 3, 1).flatten(1)
 
 
 def two_layers(inputs, hidden):

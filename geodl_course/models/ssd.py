@@ -14,13 +14,13 @@ from torch import nn
 
 from geodl_course.models.detections import Detections
 from geodl_course.models.layers import cell_by_cell
+from geodl_course.models.settings import change
 from geodl_course.models.ssd_backbones import VGGStages, make_stages, start_with_xavier, vgg_stages
 from geodl_course.models.ssd_settings import check_settings, paper_settings, small_settings, torchvision_settings
-from geodl_course.models.two_stage_settings import change
 from geodl_course.ops.boxes import batched_nms, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.default_boxes import default_boxes
 from geodl_course.ops.matching import anchor_iou
-from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
+from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare, resize_boxes
 
 
 class MapHeads(nn.Module):
@@ -133,15 +133,6 @@ class SSD(nn.Module):
             return ssd_losses(*told, replace(targets, boxes=objects), settings["weights"], **settings["loss"])
         found = detect(*told, size, settings["weights"], **settings["detect"])
         return replace(found, boxes=resize_boxes(found.boxes, size, images.shape[-2:]))
-
-
-def check_size(size, wanted):
-    """Raise ValueError unless images of size (H, W) are of the size (H, W) that the network was built for → None."""
-    if list(size) != list(wanted):
-        raise ValueError(
-            f"chips are {size[1]} x {size[0]} px, this SSD was built for {wanted[1]} x {wanted[0]}, and its default "
-            "boxes with it: build one with size=, or cut chips of that size"
-        )
 
 
 def assemble(backbone, settings, channels=None):

@@ -1,6 +1,6 @@
 """Settings of SSD, as plain data that a checkpoint can hold: the small one, the paper's, and those of torchvision."""
 
-from geodl_course.models.two_stage_settings import nested, transform_settings
+from geodl_course.models.settings import nested, transform_settings
 
 
 def small_settings(classes, size=128):

@@ -1,5 +1,7 @@
 """Settings of two-stage detectors, as plain data that a checkpoint can hold: quick, full, and those of torchvision."""
 
+from geodl_course.models.settings import nested, transform_settings
+
 
 def small_settings(classes):
     """Settings of the quick model for K = classes: chips of about 128 pixels with objects from 5 pixels on."""
@@ -48,17 +50,6 @@ def full_settings(classes):
     }
 
 
-def change(settings, changes):
-    """Nested settings with some values changed, the rest kept; raises KeyError naming a setting that does not exist."""
-    settings = dict(settings)
-    for name, value in changes.items():
-        if name not in settings:
-            raise KeyError(f"there is no setting {name!r}: choose among {', '.join(settings)}")
-        nested = isinstance(value, dict) and isinstance(settings[name], dict)
-        settings[name] = change(settings[name], value) if nested else value
-    return settings
-
-
 def torchvision_settings(module):
     """The settings of torchvision's FasterRCNN module in our words."""
     rpn, heads, classes = module.rpn, module.roi_heads, module.roi_heads.box_predictor.cls_score.out_features - 1
@@ -87,21 +78,8 @@ def torchvision_pool(pool):
     return pool_settings(pool.output_size[0], pool.sampling_ratio, False, *canonical)
 
 
-def nested(values):
-    """Tuples of tuples as lists of lists of plain numbers, which JSON can hold."""
-    return [[float(value) for value in level] for level in values]
-
-
 def sampling_settings(stage):
     """Thresholds and sample sizes of one stage of torchvision's detector, in our words."""
     matcher, sampler = stage.proposal_matcher, stage.fg_bg_sampler
     limits = {"positive": matcher.high_threshold, "negative": matcher.low_threshold}
     return {**limits, "number": sampler.batch_size_per_image, "fraction": sampler.positive_fraction}
-
-
-def transform_settings(transform):
-    """Normalisation, resizing and padding of torchvision's detector, in our words."""
-    fixed = None if transform.fixed_size is None else list(transform.fixed_size)
-    sizes = {"min_size": list(transform.min_size), "max_size": transform.max_size, "fixed_size": fixed}
-    normalisation = {"mean": list(transform.image_mean), "std": list(transform.image_std)}
-    return {**normalisation, "resize": sizes, "multiple": transform.size_divisible}

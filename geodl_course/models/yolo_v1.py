@@ -10,17 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from geodl_course.models.detections import Detections
-from geodl_course.models.two_stage_settings import change
-from geodl_course.models.yolo_v1_layers import (
-    PAPER_LAYERS,
-    SMALL_LAYERS,
-    convolutions,
-    copying_layers,
-    dense_layers,
-    first_guess,
-)
+from geodl_course.models.settings import change
+from geodl_course.models.yolo_v1_layers import convolutions, copying_layers, dense_layers, first_guess, map_of
+from geodl_course.models.yolo_v1_settings import check_settings, paper_settings, small_settings
 from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, take, to_centres
-from geodl_course.plumbing import check_batch, feature_maps, prepare
+from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare
 
 
 def split_cells(output, classes):
@@ -133,7 +127,7 @@ class YOLOv1(nn.Module):
     def cells(self, images):
         """What the network says of images (B, C, H, W) → (B, S, S, 5 P + K)."""
         inputs, _ = prepare(images, self.settings["transform"], self.training)
-        check_size(tuple(inputs.shape[-2:]), self.settings["size"])
+        check_size(tuple(inputs.shape[-2:]), [self.settings["size"]] * 2)
         maps = feature_maps(self.features, inputs, self.training)["0"]  # (B, C', H', W')
         grid = self.settings["grid"]
         return self.dense(maps).unflatten(1, (grid, grid, -1)).to(images.dtype)
@@ -145,42 +139,6 @@ class YOLOv1(nn.Module):
         if self.training:
             return yolo_losses(output, targets, size, classes, **settings["loss"])
         return detect_cells(output, size, classes, **settings["detect"])
-
-
-def check_size(size, built):
-    """Raise ValueError where images of size (H, W) do not fit a network built for `built` pixels."""
-    if size != (built, built):
-        raise ValueError(
-            f"images are {size[0]} x {size[1]} px, this network was built for {built} x {built}: its fully connected "
-            f"layers fit one size only. Cut chips of that size, or build it with size="
-        )
-
-
-def small_settings(classes, size=128):
-    """Settings of the quick model for K = classes: chips of size pixels, cells of 16, objects from 5 pixels on."""
-    return {
-        "system": "yolo_v1",  # models.build takes it by this name, from a notebook's classes as well
-        "classes": classes,
-        "bands": 3,
-        "transform": None,
-        "size": size,
-        "grid": -(-size // 16),
-        "boxes": 2,
-        "layers": SMALL_LAYERS,
-        "norm": True,
-        "dense": {"start": "copy", "hidden": 512, "dropout": 0.0},  # the last two for a random start, as the paper's
-        "loss": {"coordinates": 5.0, "empty": 0.5},
-        "detect": {"score": 0.01, "threshold": 0.5, "keep": 100, "smallest": 1.0},
-    }
-
-
-def paper_settings(classes):
-    """Settings of the paper's network for K = classes (20 in the paper); images of any size are made 448 x 448."""
-    resize = {"min_size": [448], "max_size": 448, "fixed_size": [448, 448]}
-    transform = {"mean": [0.0], "std": [1.0], "resize": resize, "multiple": 1}
-    dense = {"start": "random", "hidden": 4096, "dropout": 0.5}
-    paper = {"transform": transform, "grid": 7, "layers": PAPER_LAYERS, "norm": False, "dense": dense}
-    return {**small_settings(classes, 448), **paper}
 
 
 def yolo_v1(classes, bands=3, size=128, **changes):
@@ -199,9 +157,7 @@ def yolo_v1_paper(classes=20, **changes):
 
 def assemble(settings):
     """An untrained YOLOv1 of these settings."""
-    for name in ("classes", "bands", "size", "grid", "boxes"):
-        if settings[name] < 1:
-            raise ValueError(f"{name}={settings[name]}: a YOLO needs at least 1")
+    check_settings(settings)
     (channels, side), grid = map_of(settings["layers"], settings["size"]), settings["grid"]
     numbers = 5 * settings["boxes"] + settings["classes"]
     features = convolutions(settings["bands"], settings["layers"], settings["norm"])
@@ -212,13 +168,3 @@ def assemble(settings):
         return YOLOv1(features, copying_layers(numbers, grid**2), settings)
     hidden, dropout = settings["dense"]["hidden"], settings["dense"]["dropout"]
     return YOLOv1(features, dense_layers(channels * side**2, hidden, grid**2 * numbers, dropout), settings)
-
-
-def map_of(table, size):
-    """Channels and side of the map that the layers of a table make of an image of size x size pixels → (C, H)."""
-    side = size
-    for row in table:
-        side = side // 2 if row == ["pool"] else -(-side // row[2])
-    if side < 1:
-        raise ValueError(f"these layers leave nothing of {size} px: fewer strides and poolings, or a larger size")
-    return [row for row in table if row != ["pool"]][-1][1], side

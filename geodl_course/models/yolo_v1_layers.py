@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.models.roi_heads import FlattenBins
+from geodl_course.models.layers import FlattenBins, conv_block
 
 PAPER_LAYERS = [
     [7, 64, 2], ["pool"],
@@ -25,28 +25,32 @@ SMALL_LAYERS = [
 ]  # fmt: skip
 
 
-def plain_block(inputs, outputs, kernel, stride):
+def plain_block(inputs, outputs, stride=1, size=3):
     """Convolution and leaky ReLU, as in the paper: (B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.LeakyReLU(0.1, inplace=True))
-
-
-def norm_block(inputs, outputs, kernel, stride):
-    """Convolution, batch norm, ReLU: (B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, size // 2), nn.LeakyReLU(0.1, inplace=True))
 
 
 def convolutions(inputs, table, norm):
     """The layers of a table: maps (B, inputs, H, W) → (B, C, H', W'), C the channels of its last row."""
-    layers, block = [], norm_block if norm else plain_block
+    layers, block = [], conv_block if norm else plain_block
     for row in table:
         if row == ["pool"]:
             layers.append(nn.MaxPool2d(2))
         else:
             kernel, outputs, stride = row
-            layers.append(block(inputs, outputs, kernel, stride))
+            layers.append(block(inputs, outputs, stride, kernel))
             inputs = outputs
     return nn.Sequential(*layers)
+
+
+def map_of(table, size):
+    """Channels and side of the map that the layers of a table make of an image of size x size pixels → (C, H)."""
+    side = size
+    for row in table:
+        side = side // 2 if row == ["pool"] else -(-side // row[2])
+    if side < 1:
+        raise ValueError(f"these layers leave nothing of {size} px: fewer strides and poolings, or a larger size")
+    return [row for row in table if row != ["pool"]][-1][1], side
 
 
 def dense_layers(inputs, hidden, outputs, dropout):

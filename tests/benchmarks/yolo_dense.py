@@ -11,7 +11,7 @@ import torch
 
 from geodl_course import training
 from geodl_course.evaluation import evaluate
-from geodl_course.models.roi_heads import FlattenBins
+from geodl_course.models.layers import FlattenBins
 from geodl_course.models.yolo_v1 import yolo_v1
 from tests.benchmarks import results
 
