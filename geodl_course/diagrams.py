@@ -130,6 +130,35 @@ def faster_rcnn_flow(size=128, channels=96, stride=4, anchors=12, bins=7, losses
     return nodes, chains
 
 
+def mask_rcnn_flow(size=128, channels=96, stride=4, classes=1, losses=True):
+    """Mask R-CNN with the shapes of its tensors → nodes and chains for draw_flow: what lecture 06 adds to lecture 03.
+
+    size: of a chip in pixels; channels and stride: of the feature map; classes: K. The upper row is lecture 03's
+    detector, drawn small; the lower one hangs on the same feature map.
+    """
+    cells = size // stride
+    nodes = {
+        "chips": (0, 0, "data", f"chips\n(B, 3, {size}, {size})"),
+        "backbone": (1, 0, "learned", "backbone"),
+        "features": (2, 0, "data", f"feature map\n(B, {channels}, {cells}, {cells})"),
+        "rpn": (3, 0, "learned", "RPN\nproposals"),
+        "box": (4, 0, "learned", "RoIAlign 7 x 7\nbox head"),
+        "detections": (5, 0, "data", "detections\nbox, class, score\n(B, D, 4)"),
+        "align": (2, 1, "fixed", "RoIAlign\n14 x 14"),
+        "pooled": (3, 1, "data", f"pooled\n(B, D, {channels}, 14, 14)"),
+        "head": (4, 1, "learned", "mask head\nconvolutions only"),
+        "maps": (5, 1, "data", f"mask logits\n(B, D, {classes}, 28, 28)"),
+        "pick": (5, 2, "fixed", "pick the class's map\nsigmoid"),
+        "paste": (4, 2, "fixed", "paste\ninto the boxes"),
+        "masks": (3, 2, "data", f"masks\n(B, D, {size}, {size})"),
+    }
+    chains = ["chips backbone features rpn box detections", "features align pooled head maps pick paste masks"]
+    if losses:
+        nodes |= {"goals": (6, 2, "fixed", "true masks\ncut to the regions"), "loss": (6, 1, "loss", "mask loss")}
+        chains += ["maps loss", "goals loss"]
+    return nodes, chains
+
+
 def ssd_flow(size=128, channels=96, cells=(32, 16, 8, 4), boxes=6, losses=True):
     """SSD with the shapes of its tensors → nodes and chains for draw_flow.
 
@@ -154,6 +183,62 @@ def ssd_flow(size=128, channels=96, cells=(32, 16, 8, 4), boxes=6, losses=True):
     if losses:
         nodes["loss"] = (last / 2 - 0.6, 3, "loss", "SSD losses\nmatch, mine")
         chains.append("told loss")
+    return nodes, chains
+
+
+def two_ways():
+    """Top-down and bottom-up instance segmentation as two rows → nodes and chains for draw_flow. Lecture 07."""
+    rows = [
+        [("data", "top-down (06)\none chip"), ("learned", "backbone\none feature map"),
+         ("learned", "a box an object\nfirst things ..."), ("learned", "a mask a box\n... then pixels"),
+         ("data", "instances\nmay overlap")],
+        [("data", "bottom-up (07)\none chip"), ("learned", "three U-Nets\nno boxes"),
+         ("data", "three maps\nfirst pixels ..."), ("fixed", "label and grow\n... then things"),
+         ("data", "instances\nnever overlap")],
+    ]  # fmt: skip
+    nodes = {f"{row}-{column}": (column, row, *part) for row, parts in enumerate(rows) for column, part in
+             enumerate(parts)}
+    return nodes, [" ".join(f"{row}-{column}" for column in range(5)) for row in range(2)]
+
+
+def unet_flow(size=128, base=32, bands=3, depth=4):
+    """A U-Net with the shapes of its tensors → nodes and chains for draw_flow: down, across, up.
+
+    size: of a chip in pixels; base: channels of the finest level, each coarser one has twice as many; depth: how often
+    the size is halved. Lecture 07.
+    """
+    shapes = [f"(B, {base * 2**k}, {size // 2**k}, {size // 2**k})" for k in range(depth + 1)]
+    nodes = {"chips": (0, 0, "data", f"chips\n(B, {bands}, {size}, {size})")}
+    for k in range(depth):
+        nodes |= {f"down{k}": (1, k, "learned", f"2 convolutions\n{shapes[k]}"),
+                  f"up{k}": (3, k, "learned", f"2 convolutions\n{shapes[k]}")}
+    nodes |= {"bottom": (2, depth, "learned", f"2 convolutions\n{shapes[depth]}"),
+              "map": (4, 0, "data", f"1 x 1: a map\n(B, 1, {size}, {size})")}
+    way = [f"down{k}" for k in range(depth)] + ["bottom"] + [f"up{k}" for k in reversed(range(depth))]
+    return nodes, [f"chips {' '.join(way)} map", *(f"down{k} up{k}" for k in range(depth))]
+
+
+def unet_id_flow(size=128, bands=3, losses=True):
+    """U-Net-ID with the shapes of its tensors → nodes and chains for draw_flow; size: of a chip, in pixels. Lecture 07."""
+    one, three = f"(B, 1, {size}, {size})", f"(B, 3, {size}, {size})"
+    nodes = {
+        "chips": (0, 1, "data", f"chips\n(B, {bands}, {size}, {size})"),
+        "maps": (3, 1, "fixed", f"concatenate\n{three}"),
+        "logits": (5, 1, "data", f"logits\n{three}"),
+        "grow": (6, 1, "fixed", "label and grow"),
+        "ids": (6, 0, "data", f"instances\n(B, {size}, {size})"),
+    }
+    chains = ["logits grow ids"]
+    for row, name in enumerate(("border", "segment", "inner")):
+        nodes |= {
+            f"unet{row}": (1, row, "learned", f"U-Net\n{name}"),
+            f"map{row}": (2, row, "data", f"sigmoid\n{one}"),
+            f"tail{row}": (4, row, "learned", f"refine {name}\n3 > 64 > 32 > 1"),
+        }
+        chains.append(f"chips unet{row} map{row} maps tail{row} logits")
+    if losses:
+        nodes["loss"] = (6, 2, "loss", "BCE + Dice\nof each map")
+        chains.append("logits loss")
     return nodes, chains
 
 

@@ -8,7 +8,17 @@ import torch
 import torchvision
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from geodl_course.diagrams import KINDS, draw_flow, draw_pooling, faster_rcnn_flow, rcnn_family, ssd_flow
+from geodl_course.diagrams import (
+    KINDS,
+    draw_flow,
+    draw_pooling,
+    faster_rcnn_flow,
+    rcnn_family,
+    ssd_flow,
+    two_ways,
+    unet_flow,
+    unet_id_flow,
+)
 
 NODES = {
     "chips": (0, 0, "data", "chips\n(B, 3, 128, 128)"),
@@ -106,3 +116,26 @@ def test_ssd_counts_its_default_boxes():
     assert "1444 boxes" in nodes["head1"][3] and "(B, 512, 10, 10)" in nodes["map2"][3]
     assert {name for chain in chains for name in chain.split()} == set(nodes)
     assert not {node[2] for node in ssd_flow(losses=False)[0].values()} & {"loss"}
+
+
+def test_the_unet_s_way_down_and_up_is_joined_at_every_level():
+    nodes, chains = unet_flow(size=256, base=16, bands=5, depth=3)
+    assert "(B, 5, 256, 256)" in nodes["chips"][3] and "(B, 64, 64, 64)" in nodes["down2"][3]
+    assert "(B, 128, 32, 32)" in nodes["bottom"][3]
+    assert {f"down{k} up{k}" for k in range(3)} <= set(chains)
+    assert all(nodes[f"down{k}"][3] == nodes[f"up{k}"][3] for k in range(3)), "what is copied across has one shape"
+
+
+@pytest.mark.parametrize("flow", [two_ways, unet_flow, unet_id_flow])
+def test_the_drawings_of_instances_hold_no_loose_box_and_text_fits(flow):
+    nodes, chains = flow()
+    assert {name for chain in chains for name in chain.split()} == set(nodes)
+    ax = draw_flow(nodes, chains)
+    test_text_stays_inside_its_box(ax)
+    plt.close("all")
+
+
+def test_unet_id_feeds_all_three_maps_to_each_refinement():
+    chains = unet_id_flow(losses=False)[1]
+    assert [chain.split()[2:5] for chain in chains[1:]] == [[f"map{k}", "maps", f"tail{k}"] for k in range(3)]
+    assert "loss" not in unet_id_flow(losses=False)[0]
