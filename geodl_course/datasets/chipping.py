@@ -115,19 +115,19 @@ def _open_scene(path, size):
             if dtype == "float32" and nodata is not None:
                 nodata = float(np.float32(nodata))
             return _Scene(
-                Path(path), src.height, src.width, src.transform, src.crs, src.crs.to_string(), _metres(src),
-                [_band_name(src, i) for i in indexes], indexes, dtype, nodata,
+                Path(path), src.height, src.width, src.transform, src.crs, src.crs.to_string(), metres(src),
+                [band_name(src, i) for i in indexes], indexes, dtype, nodata,
             )
     except rasterio.errors.RasterioIOError as error:
         raise ChipError(f"{path}: cannot be read as a raster ({error}). Check the path or get it again.") from error
 
 
-def _band_name(src, index):
+def band_name(src, index):
     described, colour = src.descriptions[index - 1], src.colorinterp[index - 1].name
     return described or (colour if colour in ("red", "green", "blue", "nir") else f"band {index}")
 
 
-def _metres(src):
+def metres(src):
     if src.crs.is_geographic:  # degrees of latitude are nearly the same length everywhere
         return math.hypot(src.transform.b, src.transform.e) * 111_320.0
     a, b, _, d, e, _ = src.transform[:6]
@@ -197,59 +197,27 @@ class _Layer:
 
 
 def _read_objects(path, layer, src, class_field):
-    import geopandas
-    import pyogrio
     import shapely
 
-    try:
-        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # None: a table without shapes
-        found = [layer] if layer else layers
-        table = None
-        if len(found) == 1 and found[0] in layers:
-            table = geopandas.read_file(path, layer=found[0], engine="pyogrio", fid_as_index=True)
-    except Exception as error:  # pyogrio, GDAL and the file system each raise their own kind
-        raise ChipError(f"{path}: cannot be read as a vector layer ({error}). Check path and format.") from error
-    if table is None:
-        raise ChipError(
-            f"{path}: {f'no layer {layer!r}.' if layer else 'which layer holds the objects?'} Its layers: "
-            f"{', '.join(layers) or 'none with shapes'}. Name one: --layer."
-        )
+    from geodl_course.datasets.polygons import in_pixels, only_polygons, read_layer
+
+    table = read_layer(path, layer)
     fields = [column for column in table.columns if column != "geometry"]
     if class_field not in fields:
         raise ChipError(f"{path}: no field '{class_field}'. Choose one of its fields: {', '.join(fields)}.")
-    if table.crs is None:
-        raise ChipError(
-            f"{path} has no CRS, so it cannot be laid over {src.path}. Assign the CRS it was drawn in, for example "
-            "with QGIS 'Assign projection'."
-        )
-    empty = table.geometry.isna() | table.geometry.is_empty
-    table = table[~empty]
-    _check_features(table, path, class_field)
+    table, empty = only_polygons(table, path, src.path)
+    _check_names(table, path, class_field)
     table = table.to_crs(src.crs)
-    a, b, c, d, e, f = tuple(~src.transform)[:6]
-    polygons = shapely.transform(table.geometry.to_numpy(), lambda p: p @ np.array([[a, d], [b, e]]) + [c, f])
+    polygons = in_pixels(table.geometry, src.transform)
     outside = ~shapely.intersects(polygons, shapely.box(0, 0, src.width, src.height))
     _check_outside(outside, path, src, table)
     return _Layer(
         Path(path), polygons[~outside], table[class_field].astype(str).to_numpy()[~outside],
-        {"objects_outside": int(outside.sum()), "objects_empty": int(empty.sum())},
+        {"objects_outside": int(outside.sum()), "objects_empty": empty},
     )
 
 
-def _check_features(table, path, class_field):
-    import shapely
-
-    kinds = table.geometry.geom_type
-    for feature, kind in kinds[~kinds.isin(["Polygon", "MultiPolygon"])].items():
-        raise ChipError(f"{path}: feature {feature} is a {kind}; objects must be polygons. Buffer it or remove it.")
-    invalid = ~table.geometry.is_valid
-    if invalid.any():
-        feature = table.index[invalid][0]
-        raise ChipError(
-            f"{path}: feature {feature} crosses itself ({shapely.is_valid_reason(table.geometry[feature])}), and "
-            f"{int(invalid.sum())} in all are invalid. Repair the layer, for example with QGIS 'Fix geometries' or "
-            "make_valid() of geopandas, and look at the result."
-        )
+def _check_names(table, path, class_field):
     nameless = table[class_field].isna()
     if nameless.any():
         raise ChipError(
