@@ -148,7 +148,7 @@ def mask_rcnn_flow(size=128, channels=96, stride=4, classes=1, losses=True):
         "pooled": (3, 1, "data", f"pooled\n(B, D, {channels}, 14, 14)"),
         "head": (4, 1, "learned", "mask head\nconvolutions only"),
         "maps": (5, 1, "data", f"mask logits\n(B, D, {classes}, 28, 28)"),
-        "pick": (5, 2, "fixed", "pick the class's map\nsigmoid"),
+        "pick": (5, 2, "fixed", "pick one map\nof the class found"),
         "paste": (4, 2, "fixed", "paste\ninto the boxes"),
         "masks": (3, 2, "data", f"masks\n(B, D, {size}, {size})"),
     }
@@ -219,7 +219,7 @@ def unet_flow(size=128, base=32, bands=3, depth=4):
 
 
 def unet_id_flow(size=128, bands=3, losses=True):
-    """U-Net-ID with the shapes of its tensors → nodes and chains for draw_flow; size: of a chip, in pixels. Lecture 07."""
+    """U-Net-ID with the shapes of its tensors → nodes and chains for draw_flow; size of a chip in px. Lecture 07."""
     one, three = f"(B, 1, {size}, {size})", f"(B, 3, {size}, {size})"
     nodes = {
         "chips": (0, 1, "data", f"chips\n(B, {bands}, {size}, {size})"),
