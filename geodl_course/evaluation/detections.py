@@ -27,7 +27,7 @@ class Matches(NamedTuple):
 
 
 def targets_of(dataset):
-    """The targets of a whole data set → list of N dicts with boxes (M, 4) and labels (M,)."""
+    """The targets of a whole data set → list of N dicts with boxes (M, 4), labels (M,), masks if the set has them."""
     return [dataset[i][1] for i in range(len(dataset))]
 
 
@@ -35,7 +35,8 @@ def targets_of(dataset):
 def detect(model, dataset, batch_size=16):
     """Run model over every chip of dataset → list of N dicts boxes (D, 4), scores (D,), labels (D,), on the CPU.
 
-    Images go to the device that the model is on, and the model is left in the mode (train or eval) it came in.
+    A model that finds masks adds masks (D, H, W) bool. Images go to the device that the model is on, and the model is
+    left in the mode (train or eval) it came in.
     """
     device = next(model.parameters()).device
     training = model.training
@@ -57,10 +58,17 @@ def average_precision(detections, targets, classes, most=100):
     Only the `most` best detections of a chip and class count. Source: Lin et al. 2014 (arXiv 1405.0312) and the COCO
     evaluation code; computed by torchmetrics with faster-coco-eval. Lecture 02 builds the curve, lecture 03 uses this.
     """
+    check_pairs(detections, targets)
+    found = [pick(one, "boxes", "scores", "labels") for one in detections]
+    return coco_figures(found, [pick(one, "boxes", "labels") for one in targets], classes, most, "bbox")
+
+
+def coco_figures(detections, targets, classes, most, kind):
+    """The dict of average_precision, kind "bbox" by boxes, "segm" by masks; the dicts hold what torchmetrics takes."""
     from torchmetrics.detection import MeanAveragePrecision
 
-    check_pairs(detections, targets)
     metric = MeanAveragePrecision(
+        iou_type=kind,
         backend="faster_coco_eval",
         extended_summary=True,
         max_detection_thresholds=[1, min(10, most), most],
@@ -68,10 +76,7 @@ def average_precision(detections, targets, classes, most=100):
         rec_thresholds=np.linspace(0, 1, 101).tolist(),  # a recall of exactly 0.3 would miss its own level
     )
     metric.warn_on_many_detections = False
-    metric.update(
-        [pick(one, "boxes", "scores", "labels") for one in detections],
-        [pick(one, "boxes", "labels") for one in targets],
-    )
+    metric.update(detections, targets)
     found = metric.compute()
     return summarise(found["precision"], found["classes"].reshape(-1).tolist(), classes)
 
