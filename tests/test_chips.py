@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,28 @@ def test_any_bands_dtype_and_nodata(tmp_path, dtype, bands, nodata):
     assert torch.allclose(kept.std((0, 2, 3), correction=0), torch.ones(bands), atol=1e-4)
     if nodata is not None:
         assert (batch[:, :, :2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "names, dtype, colours",
+    [
+        (["slope", "hillshade", "relief", "height"], "uint8", ["gray", "undefined", "undefined", "undefined"]),
+        (["nir", "red", "green"], "uint8", ["gray", "undefined", "undefined"]),
+        (["red", "green", "blue"], "uint8", ["red", "green", "blue"]),
+        (["Red", "Green", "Blue", "nir"], "uint8", ["red", "green", "blue", "undefined"]),
+        (["red", "green", "blue", "nir", "swir"], "uint16", ["red", "green", "blue", "undefined", "undefined"]),
+        (["height"], "float32", ["gray"]),
+    ],
+)
+def test_bands_are_colours_only_where_they_are_named_so(tmp_path, names, dtype, colours):
+    info = replace(info_of(bands=len(names), dtype=dtype), bands=names)
+    image = np.random.default_rng(0).integers(0, 255, (len(names), 8, 8)).astype(dtype)
+    write_chips(tmp_path / "toy", info, [("train", chip_of("a", image, instances={}))])
+    with rasterio.open(tmp_path / "toy" / "train" / "images" / "a.tif") as src:
+        assert [colour.name for colour in src.colorinterp] == colours
+        assert list(src.descriptions) == names
+        assert src.dataset_mask().all(), "no pixel is see-through"
+        np.testing.assert_array_equal(src.read(), image)
 
 
 def test_a_shadow_that_is_nodata_in_one_band_stays_data():

@@ -33,14 +33,19 @@ def read_raster(path):
 
 
 def write_raster(path, bands, transform, crs, nodata=None, names=None, **layout):
-    """Write bands (C, H, W) as a GeoTIFF, in which each band says its name; `layout` goes to GDAL's driver."""
+    """Write bands (C, H, W) as a GeoTIFF, in which each band says its name; `layout` goes to GDAL's driver.
+
+    Only bands named red, green, blue, in this order and first, are said to be colours.
+    """
     from rasterio.io import MemoryFile
 
     count, height, width = bands.shape
+    coloured = [name.lower() for name in names or []][:3] == ["red", "green", "blue"]
+    colours = {"photometric": "RGB" if coloured else "MINISBLACK"}  # GDAL would take four of uint8 for RGB and alpha
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype, crs=crs, transform=transform,
-            nodata=nodata, compress="deflate", zlevel=1, **({"interleave": "band"} | layout),
+            nodata=nodata, compress="deflate", zlevel=1, **({"interleave": "band"} | colours | layout),
         ) as dst:
             dst.write(bands)
             dst.descriptions = names or [None] * count
