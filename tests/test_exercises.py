@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from skimage.segmentation import watershed
 
 from geodl_course.exercises import CHECKS
 from geodl_course.ops.boxes import box_area, box_iou
@@ -99,6 +101,29 @@ def arcgis_shapes(grid, zooms, ratios):
     return [[zoom * wide / grid, zoom * high / grid] for zoom in zooms for wide, high in ratios]
 
 
+def soft_dice(p, t, over=(0, 2, 3), smooth=1, twice=2):
+    return 1 - (twice * (p * t).sum(over) + smooth) / (p.sum(over) + t.sum(over) + smooth)
+
+
+def gap_weights(masks, sigma, nearest=2, inside=1.0, squared=True):
+    away = torch.stack([torch.from_numpy(ndimage.distance_transform_edt(~mask.numpy())) for mask in masks])
+    reach = away.sort(0).values[:nearest].sum(0)
+    weights = 1 + 10 * torch.exp(-(reach**2 if squared else reach) / (2 * sigma**2))
+    return weights if inside is None else torch.where(masks.any(0), inside, weights)
+
+
+def panoptic_quality(iou, bar=0.5):
+    hit = iou > bar
+    return iou[hit].sum() / (hit.sum() + 0.5 * (len(iou) - hit.sum()) + 0.5 * (iou.shape[1] - hit.sum()))
+
+
+def split_by_shrinking(segment, pixels, grow=True, bound=True):
+    seeds, _ = ndimage.label(ndimage.binary_erosion(segment, np.ones((2 * pixels + 1,) * 2)))
+    if not grow:
+        return torch.from_numpy(seeds)
+    return torch.from_numpy(watershed(np.zeros(seeds.shape), seeds, mask=segment.numpy() if bound else None))
+
+
 RIGHT = {
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
@@ -109,7 +134,8 @@ RIGHT = {
     "02.3": soft_nms,
     "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall,
     "04.1": number_of_boxes, "04.2": focal_loss, "04.3": arcgis_shapes,
-    "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field}
+    "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
+    "07.1": soft_dice, "07.2": gap_weights, "07.3": panoptic_quality, "07.4": split_by_shrinking}
 
 WRONG = {
     "00.1": {
@@ -192,6 +218,30 @@ WRONG = {
         "share of proposals": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax(1) >= iou).float().mean(),
         "bar fixed": lambda proposals, boxes, iou: proposal_recall(proposals, boxes, 0.5),
         "best proposal for all": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax() >= iou).float(),
+    },
+    "07.1": {
+        "not doubled": lambda p, t: soft_dice(p, t, twice=1),
+        "one number": lambda p, t: soft_dice(p, t).mean(),
+        "each chip apart": lambda p, t: soft_dice(p, t, (2, 3)).mean(0),
+        "a smaller 1": lambda p, t: soft_dice(p, t, smooth=1e-6),
+        "a score, not a loss": lambda p, t: 1 - soft_dice(p, t),
+    },
+    "07.2": {
+        "nearest twice": lambda masks, sigma: gap_weights(masks, 2**-0.5 * sigma, nearest=1),
+        "inside as well": lambda masks, sigma: gap_weights(masks, sigma, inside=None),
+        "not squared": lambda masks, sigma: gap_weights(masks, sigma, squared=False),
+        "sigma fixed": lambda masks, sigma: gap_weights(masks, 5.0),
+    },
+    "07.3": {
+        "mean IoU of the found": lambda iou: iou[iou > 0.5].mean(),
+        "F1": lambda iou: 2 * (iou > 0.5).sum() / sum(iou.shape),
+        "false ones forgotten": lambda iou: iou[iou > 0.5].sum() / iou.shape[1],
+        "a lower bar": lambda iou: panoptic_quality(iou, 0.1),
+    },
+    "07.4": {
+        "components": lambda segment, pixels: torch.from_numpy(ndimage.label(segment)[0]),
+        "not grown back": lambda segment, pixels: split_by_shrinking(segment, pixels, grow=False),
+        "grown over the edge": lambda segment, pixels: split_by_shrinking(segment, pixels, bound=False),
     },
     "05.1": {
         "corners, not centres": lambda boxes, size, grid: objects_lost(boxes[:, [0, 1, 0, 1]], size, grid),
