@@ -13,6 +13,7 @@ from geodl_course.diagrams import (
     draw_flow,
     draw_pooling,
     faster_rcnn_flow,
+    mask_rcnn_flow,
     rcnn_family,
     ssd_flow,
     two_ways,
@@ -139,3 +140,17 @@ def test_unet_id_feeds_all_three_maps_to_each_refinement():
     chains = unet_id_flow(losses=False)[1]
     assert [chain.split()[2:5] for chain in chains[1:]] == [[f"map{k}", "maps", f"tail{k}"] for k in range(3)]
     assert "loss" not in unet_id_flow(losses=False)[0]
+
+
+def test_the_mask_branch_hangs_on_the_same_map_and_keeps_its_shapes():
+    nodes, chains = mask_rcnn_flow(size=256, channels=64, stride=8, classes=3)
+    assert "(B, 64, 32, 32)" in nodes["features"][3] and "(B, D, 3, 28, 28)" in nodes["maps"][3]
+    assert "(B, D, 256, 256)" in nodes["masks"][3]
+    assert {name for chain in chains for name in chain.split()} == set(nodes)
+    assert not {node[2] for node in mask_rcnn_flow(losses=False)[0].values()} & {"loss"}
+    ax = draw_flow(nodes, chains)
+    ax.figure.canvas.draw()
+    sizes = [text.get_window_extent() for text in ax.texts]
+    width = min(patch.get_window_extent().width for patch in patches(ax, FancyBboxPatch))
+    assert max(size.width for size in sizes) < width
+    plt.close("all")
