@@ -20,7 +20,7 @@ from tiny_scene import pixel_box, write_objects, write_scene
 
 from geodl_course.chips import Chip, ChipDataset, ChipError, DatasetInfo, read_chip, read_info, validate, write_chips
 from geodl_course.datasets import find, make
-from geodl_course.datasets.box_chips import cut_boxes
+from geodl_course.datasets.box_chips import box_chip, cut_boxes
 from geodl_course.datasets.chipping import chip_scene
 from geodl_course.datasets.neon_trees import import_trees
 from geodl_course.datasets.sen2ships import BANDS, import_ships
@@ -542,7 +542,20 @@ def test_odd_names_and_boxes_beyond_the_image_are_told(raw_trees, tmp_path):
     ],
 )
 def test_crowns_at_a_chip_border(box, seen):
-    assert cut_boxes(np.array([box]) + [7, 3, 7, 3], 3, 7, 20, 0.3).tolist() == seen
+    found, which = cut_boxes(np.array([box]) + [7, 3, 7, 3], 3, 7, 20, 0.3)
+    assert found.tolist() == seen and which.tolist() == [bool(seen)]
+
+
+def test_boxes_cut_at_a_chip_keep_their_classes(tmp_path):
+    boxes, labels = np.array([[2, 2, 9, 9], [30, 4, 38, 9], [14, 3, 24, 7], [19, 3, 29, 7]]), np.array([2, 1, 1, 2])
+    inside, seen = cut_boxes(boxes, 0, 0, 20, 0.3)
+    pixels, place = np.full((1, 40, 40), 5, np.uint8), rasterio.transform.from_origin(500_000, 4_400_000, 0.5, 0.5)
+    chip = box_chip("a", pixels, inside, labels[seen], (0, 0), 20, place, "EPSG:26917", None)
+    info = DatasetInfo("toy", ["house", "shed"], ["grey"], "uint8", 20, 0.5, "EPSG:26917")
+    folder = write_chips(tmp_path / "toy", info, [("train", chip)])
+    stored = read_chip(folder, "train", "a")
+    assert dict(zip(stored.labels.tolist(), stored.boxes.tolist(), strict=True)) == {2: [2, 2, 9, 9], 1: [14, 3, 20, 7]}
+    assert read_info(folder).counts["train"] == {"chips": 1, "house": 1, "shed": 1}
 
 
 def test_a_box_mostly_beyond_the_image_is_cut_at_the_image(raw_trees, tmp_path):

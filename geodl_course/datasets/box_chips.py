@@ -22,7 +22,7 @@ def opened(image, name):
 
 
 def cut_boxes(boxes, row, col, size, min_visible):
-    """Boxes (M, 4) as seen in the window of `size` at (row, col): shifted, cut, and small rests left out.
+    """Boxes (M, 4) as seen in the window of `size` at (row, col): shifted and cut → those seen (V, 4), which (M,).
 
     A box that the border cuts stays when at least `min_visible` of its area is inside and the part is at least 2
     pixels wide and high.
@@ -32,16 +32,20 @@ def cut_boxes(boxes, row, col, size, min_visible):
     sides = inside[:, 2:] - inside[:, :2]
     whole = (inside == moved).all(1)
     share = sides.prod(1) / (moved[:, 2:] - moved[:, :2]).prod(1)
-    return inside[whole | ((share >= min_visible) & (sides >= 2).all(1))]
+    seen = whole | ((share >= min_visible) & (sides >= 2).all(1))
+    return inside[seen], seen
 
 
-def box_chip(stem, pixels, boxes, corner, size, transform, crs, nodata):
-    """The chip of `size` at `corner` (row, col) of `pixels` (C, H, W), filled up where it leaves them; boxes fit it."""
+def box_chip(stem, pixels, boxes, labels, corner, size, transform, crs, nodata):
+    """The chip of `size` at `corner` (row, col) of `pixels` (C, H, W), filled up where it leaves them.
+
+    boxes (V, 4) are in its pixels, as from cut_boxes, with their labels (V,) 1..K.
+    """
     row, col = corner
     image = np.full((len(pixels), size, size), nodata or 0, pixels.dtype)
     part = pixels[:, row : row + size, col : col + size]
     image[:, : part.shape[1], : part.shape[2]] = part
     return Chip(
-        stem, image, boxes=boxes.astype(np.float32), labels=np.ones(len(boxes), np.int64),
+        stem, image, boxes=boxes.astype(np.float32), labels=np.asarray(labels, np.int64),
         transform=transform * transform.translation(col, row), crs=crs,
     )

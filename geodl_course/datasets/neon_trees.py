@@ -40,9 +40,10 @@ def import_trees(raw, out, size=128, resolution=0.2, overlap=0, min_visible=0.3,
         places = windows(*pixels.shape[1:], size, overlap)
         shared |= {size - b + a for starts in zip(*places, strict=True) for a, b in pairwise(sorted(set(starts)))}
         for row, col in places:
-            inside = cut_boxes(boxes, row, col, size, min_visible)
+            inside, seen = cut_boxes(boxes, row, col, size, min_visible)
             stem = f"{image.stem}_{row:03d}_{col:03d}"
-            chips.append((split, box_chip(stem, pixels, inside, (row, col), size, transform, crs, nodata)))
+            labels = np.ones(seen.sum())  # trees, all of them
+            chips.append((split, box_chip(stem, pixels, inside, labels, (row, col), size, transform, crs, nodata)))
     source = entry("neon_trees")
     info = DatasetInfo(
         "neon_trees", ["tree"], ["red", "green", "blue"], "uint8", size, resolution,

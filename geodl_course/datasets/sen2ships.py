@@ -134,5 +134,6 @@ def _chips(port, boxes, size, overlap, min_visible):
             transform, crs = src.transform, src.crs
     pixels = np.stack(pixels)
     for row, col in windows(*pixels.shape[1:], size, overlap):
-        inside = cut_boxes(boxes, row, col, size, min_visible)
-        yield box_chip(f"{port.name}_{row:04d}_{col:04d}", pixels, inside, (row, col), size, transform, crs, None)
+        inside, seen = cut_boxes(boxes, row, col, size, min_visible)
+        stem, labels = f"{port.name}_{row:04d}_{col:04d}", np.ones(seen.sum())  # vessels, all of them
+        yield box_chip(stem, pixels, inside, labels, (row, col), size, transform, crs, None)
