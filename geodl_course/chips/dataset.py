@@ -111,6 +111,33 @@ class ChipDataset(torch.utils.data.Dataset):
         dataset._set(replace(self.info, **of_bands), self.split, arrays, self.masks, self.normalise)
         return dataset
 
+    def pick_classes(self, names):
+        """The same data set with the classes called names only, numbered from 1 in that order; all else is background.
+
+        Chips without any of them stay, as chips without objects. Raises ChipError for a class that it lacks.
+        """
+        missing = [name for name in names if name not in self.classes]
+        if missing or not names:
+            raise ChipError(f"no class is called {', '.join(missing) or '(none named)'}: choose among "
+                            f"{', '.join(self.classes)}")
+        number = np.zeros(len(self.classes) + 1, np.int64)  # of each old label the new one, 0 for those left out
+        for k, name in enumerate(names, start=1):
+            number[self.classes.index(name) + 1] = k
+        arrays, kept = dict(self.arrays), number[self.arrays["labels"]] > 0
+        chips = np.repeat(np.arange(len(self)), arrays["counts"])
+        arrays["counts"] = np.bincount(chips[kept], minlength=len(self)).astype(np.int64)
+        arrays |= {"boxes": arrays["boxes"][kept], "labels": number[arrays["labels"][kept]]}
+        if "rasters" in arrays:
+            keys, chosen = arrays["raster_keys"], number[arrays["raster_keys"][:, 1]] > 0
+            arrays["rasters"] = arrays["rasters"][chosen]
+            arrays["raster_keys"] = np.stack((keys[chosen, 0], number[keys[chosen, 1]]), axis=1)
+        counts = {split: {name: found[name] for name in ("chips", *names) if name in found}
+                  for split, found in self.info.counts.items()}
+        dataset = type(self).__new__(type(self))
+        dataset._set(replace(self.info, classes=list(names), counts=counts), self.split, arrays, self.masks,
+                     self.normalise)
+        return dataset
+
     def take(self, indices):
         """The same data set with the chips `indices` only, in their order."""
         indices = np.asarray(indices, dtype=np.int64)

@@ -4,8 +4,11 @@ from importlib import import_module
 
 TABLE = {  # name: module:function, imported when asked for
     "faster_rcnn": "faster_rcnn:faster_rcnn",
+    "mask_rcnn": "mask_rcnn:mask_rcnn",
     "ssd": "ssd:ssd",
     "yolo_v1": "yolo_v1:yolo_v1",
+    "unet_id": "unet_id:unet_id",
+    "unet": "unet_id:unet",
 }
 
 
