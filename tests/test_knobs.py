@@ -16,9 +16,10 @@ def chip_folder(folder, train):
     pixels = np.random.default_rng(0).integers(0, 255, (train + 16, 3, 32, 32), dtype=np.uint8)
 
     def chip(number):
-        boxes = np.array([[4 * i, 2, 4 * i + 3, 9] for i in range(number % 6)], np.float32).reshape(-1, 4)
-        labels = 1 + np.arange(len(boxes)) % 3
-        return Chip(f"{number:03}", pixels[number], boxes=boxes, labels=labels)
+        ids = np.zeros((3, 32, 32), np.uint16)
+        for i in range(number % 6):
+            ids[i % 3, 2:9, 4 * i : 4 * i + 3] = i + 1
+        return Chip(f"{number:03}", pixels[number], dict(zip(classes, ids, strict=True)))
 
     splits = ["train"] * train + ["val"] * 16
     return write_chips(folder, info, ((s, chip(i)) for i, s in enumerate(splits)))
