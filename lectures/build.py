@@ -97,6 +97,12 @@ def digest(*parts):
 # --- the package: mirrored objects and what a lecture imports ---------------------------------------------------------
 
 
+def name_of(node):
+    """The name that a statement of a module defines: of a function, a class, or a constant; else None."""
+    constant = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    return node.targets[0].id if constant else getattr(node, "name", None)
+
+
 def mirror(root, name):
     """The source of "ops.boxes:box_iou" as a cell: docstrings cut to their first line, length limits enforced."""
     module, _, wanted = name.partition(":")
@@ -104,9 +110,9 @@ def mirror(root, name):
     if not path.exists():
         raise BuildError(f'mirror="{name}": there is no {PACKAGE}/{path.relative_to(root / PACKAGE)}')
     text = path.read_text()
-    found = [node for node in ast.parse(text).body if getattr(node, "name", None) == wanted]
+    found = [node for node in ast.parse(text).body if name_of(node) == wanted]
     if not found:
-        raise BuildError(f'mirror="{name}": {path.relative_to(root)} defines no function or class {wanted}')
+        raise BuildError(f'mirror="{name}": {path.relative_to(root)} defines no function, class or constant {wanted}')
     node, lines = found[0], text.splitlines()
     for function in [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef)]:
         header = "\n".join(lines[function.lineno - 1 : function.body[0].lineno - 1])
@@ -118,7 +124,7 @@ def mirror(root, name):
         lines[docstring.lineno - 1 : docstring.end_lineno] = [" " * docstring.col_offset + f'"""{first}"""'] + [
             None
         ] * (docstring.end_lineno - docstring.lineno)
-    start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+    start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]) - 1
     source = "\n".join(line for line in lines[start : node.end_lineno] if line is not None)
     if code_lines(source) > CELL_LINES:
         raise BuildError(f'mirror="{name}": {code_lines(source)} lines of code; a cell holds at most {CELL_LINES}')
@@ -170,7 +176,7 @@ def called(root, name):
         if isinstance(node, ast.ImportFrom) and re.match(rf"{PACKAGE}\.(ops|models)\b", node.module or ""):
             source = node.module.removeprefix(f"{PACKAGE}.")
             known.update({alias.asname or alias.name: f"{source}:{alias.name}" for alias in node.names})
-    (node,) = [node for node in tree.body if getattr(node, "name", None) == wanted]
+    (node,) = [node for node in tree.body if name_of(node) == wanted]
     return {known[n.id] for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in known} - {name}
 
 

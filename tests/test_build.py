@@ -151,6 +151,16 @@ def test_mirrored_cell_holds_the_package_code_and_the_first_line_of_its_docstrin
     )
 
 
+def test_a_constant_can_be_mirrored(course):
+    edit(course / "geodl_course" / "ops" / "sides.py", "def width", 'SIDES = ("x",\n         "y")\n\n\ndef width')
+    assert builder.mirror(course, "ops.sides:SIDES") == 'SIDES = ("x",\n         "y")'
+    edit(course / "geodl_course" / "ops" / "areas.py", "import width", "import SIDES, width")
+    edit(course / "geodl_course" / "ops" / "areas.py", "return width(box)", "return len(SIDES) * width(box)")
+    assert any("area uses ops.sides:SIDES" in said for said in builder.toothless(course, course / SOURCE))
+    lecture(course, LECTURE.replace("ops.sides:width,", "ops.sides:SIDES, ops.sides:width,"))
+    assert not builder.toothless(course, course / SOURCE)
+
+
 def test_the_students_notebook_holds_nothing_of_the_solution(built):
     text = (built / "notebooks" / "07_areas.ipynb").read_text()
     for secret in ("secret_of_doubling", "solution-begin", "adds the number to itself"):
@@ -289,7 +299,7 @@ METHODS = "".join(f"    def part_{i}(self):\n        return {i}\n\n" for i in ra
         (("# solution-begin", "# the answer"), "solution-begin"),
         (('check("07.1", twice)', "print(twice)"), 'check("02.1", name)'),
         (("# # Areas", "# # Areas\n# secret_of_doubling = x + x"), None),  # shown on purpose: no leak
-        (("ops.areas:area", "ops.areas:volume"), "defines no function or class volume"),
+        (("ops.areas:area", "ops.areas:volume"), "defines no function, class or constant volume"),
         (("ops.areas:area", "ops.nowhere:area"), "there is no geodl_course/ops/nowhere.py"),
         (("ops.areas:area", "ops.areas:long"), "19 lines of body"),
         (("ops.areas:area", "ops.areas:Wide"), "lines of code; a cell holds"),
