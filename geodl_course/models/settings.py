@@ -7,8 +7,8 @@ def change(settings, changes):
     for name, value in changes.items():
         if name not in settings:
             raise KeyError(f"there is no setting {name!r}: choose among {', '.join(settings)}")
-        nested = isinstance(value, dict) and isinstance(settings[name], dict)
-        settings[name] = change(settings[name], value) if nested else value
+        deeper = isinstance(value, dict) and isinstance(settings[name], dict)
+        settings[name] = change(settings[name], value) if deeper else value
     return settings
 
 
