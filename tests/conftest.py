@@ -58,7 +58,7 @@ def mirror():
     if not os.environ.get("GEODL_MIRROR"):
         pytest.skip("GEODL_MIRROR is not set: no copy of the publishers' files on this machine")
     folder = Path(os.environ["GEODL_MIRROR"])
-    for name in ("neon_trees", "scenes", "sen2ships"):
+    for name in ("neon_trees", "scenes", "sen2ships", "fair_buildings"):
         if not (folder / name).is_dir():
             pytest.fail(f"GEODL_MIRROR is set, but {folder / name} does not exist")
     return folder

@@ -175,7 +175,7 @@ def test_a_scene_of_the_recipe_becomes_chips(tmp_path):
         ({"crs": None}, {}, "no projected CRS.*gdalwarp"),
         ({}, {"cell": 1.0}, "cells of 2 m; 1 m would be finer"),
         ({}, {"cell": 80.0}, "smaller than two cells"),
-        ({"shapes": [shapely.Point(420010, 4189960)]}, {}, "holds a Point.*must be polygons"),
+        ({"shapes": [shapely.Point(420010, 4189960)]}, {}, "feature 1 is a Point.*must be polygons"),
     ],
 )
 def test_what_no_scene_can_be_made_of_is_refused_with_the_next_step(tmp_path, change, settings, message):

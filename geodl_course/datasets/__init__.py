@@ -71,6 +71,13 @@ def _make_ships(out, **recipe):
     return import_ships(fetch("sen2ships"), out, **recipe)
 
 
+def _make_buildings(out, **recipe):
+    from geodl_course.datasets.buildings import import_buildings
+    from geodl_course.datasets.download import fetch
+
+    return import_buildings(fetch("buildings"), out, **recipe)
+
+
 def _make_fills(out, **recipe):
     from geodl_course.datasets.valley_fills import QUICK, make_valley_fills
 
@@ -84,6 +91,6 @@ def _make_large_fills(out, **recipe):
 
 
 MAKERS = {
-    "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "valley_fills": _make_fills,
-    "valley_fills_512": _make_large_fills,
+    "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "buildings": _make_buildings,
+    "valley_fills": _make_fills, "valley_fills_512": _make_large_fills,
 }

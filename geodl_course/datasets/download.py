@@ -42,14 +42,14 @@ def fetch(name, root=None, progress=True):
     store = pooch.create(folder, known["base"], registry=known["files"], urls=urls, retry_if_failed=3)
     pooch.get_logger().setLevel("ERROR")
     for path in tqdm(known["files"], desc=f"files of {name}", unit="file", disable=not progress, delay=1):
-        _fetch_file(store, path, _downloader(name, published[path]))
+        _fetch_file(store, path, _downloader(known.get("mirror", name), published[path]))
     return folder
 
 
-def _downloader(name, published):
+def _downloader(folder, published):
     import pooch
 
-    mirror = Path(os.environ.get("GEODL_MIRROR", "")) / name
+    mirror = Path(os.environ.get("GEODL_MIRROR", "")) / folder
     if os.environ.get("GEODL_MIRROR") and mirror.is_dir():
         return lambda url, output, store: shutil.copyfile(mirror / published, output)
     return pooch.HTTPDownloader()

@@ -105,8 +105,8 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
     folder = Path(folder)
     with rasterio.open(dem) as src:
         grid = _grid(src, dem, cell)
-        outline = None if extent is None else _read_polygons(extent, src.crs).geometry.union_all()
-        shapes = _read_polygons(polygons, src.crs).geometry.to_numpy()
+        outline = None if extent is None else _read_polygons(extent, src).geometry.union_all()
+        shapes = _read_polygons(polygons, src).geometry.to_numpy()
         _write_bands(folder / f"{name}.tif", src, grid, outline, height_unit)
         write_polygons(folder / f"{name}.gpkg", _clip(shapes, outline), kind, src.crs)
     return folder / f"{name}.tif", folder / f"{name}.gpkg"
@@ -165,19 +165,10 @@ def _write_bands(path, src, grid, outline, height_unit):
         raster.offsets = tuple(low - (high - low) / 254 for low, high in BANDS.values())
 
 
-def _read_polygons(path, crs):
-    import geopandas
+def _read_polygons(path, src):
+    from geodl_course.datasets.polygons import only_polygons, read_layer
 
-    from geodl_course.chips import ChipError
-
-    table = geopandas.read_file(path, engine="pyogrio")
-    if table.crs is None:
-        raise ChipError(f"{path} has no CRS, so it cannot be laid over the DEM. Assign the CRS it was drawn in.")
-    table = table[~(table.geometry.isna() | table.geometry.is_empty)]
-    strange = set(table.geometry.geom_type) - {"Polygon", "MultiPolygon"}
-    if strange:
-        raise ChipError(f"{path} holds a {sorted(strange)[0]}; objects must be polygons. Buffer it or remove it.")
-    return table.to_crs(crs)
+    return only_polygons(read_layer(path), path, src.name)[0].to_crs(src.crs)
 
 
 def _clip(shapes, outline):
