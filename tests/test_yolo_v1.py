@@ -12,7 +12,6 @@ from geodl_course.chips import Targets
 from geodl_course.models import build
 from geodl_course.models import yolo_v1 as yolo_v1_module
 from geodl_course.models.backbones import small_backbone
-from geodl_course.models.detections import Detections
 from geodl_course.models.yolo_v1 import (
     assign_cells,
     choose_boxes,
@@ -26,22 +25,11 @@ from geodl_course.models.yolo_v1 import (
 )  # fmt: skip
 from geodl_course.teaching import random_boxes
 from geodl_course.training import load_model, save_model
+from tests.bright_boxes import NOTHING, scene
 
 TINY = {"size": 64, "grid": 4, "layers": [[3, 16, 4], [3, 16, 4]]}
 RANDOM = {"dense": {"start": "random", "hidden": 64}}
 WEIGHTS = {"coordinates": 5.0, "empty": 0.5}
-
-
-def scene(count=2, size=64, bands=3):
-    """Chips with bright boxes on noise, and their Targets; the first chip has none."""
-    generator = torch.Generator().manual_seed(0)
-    images, objects = 0.1 * torch.randn(count, bands, size, size, generator=generator), []
-    for number, image in enumerate(images):
-        boxes = torch.tensor([[8.0, 10, 24, 22], [30, 36, 52, 60]])[: 2 * bool(number)]
-        for label, box in enumerate(boxes.int().tolist()):
-            image[label, box[1] : box[3], box[0] : box[2]] += 2
-        objects.append({"boxes": boxes, "labels": torch.arange(1, len(boxes) + 1)})
-    return images, Targets.from_list(objects)
 
 
 def one_chip(boxes, labels=None):
@@ -284,22 +272,8 @@ def test_confidence_target_teaches_no_box():
 
 
 def test_batch_without_any_object():
-    nothing = Targets.from_list([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2)
-    model = yolo_v1(2, **TINY)
-    losses = model(scene()[0], nothing)
+    losses = yolo_v1(2, **TINY)(scene()[0], Targets.from_list([NOTHING] * 2))
     assert losses["coordinates"] == losses["object"] == losses["classes"] == 0 < losses["no_object"]
-    sum(losses.values()).backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_padding_of_targets_changes_nothing():
-    images, targets = scene()
-    wider = Targets(*(torch.cat((part, part[:, :1]), dim=1) for part in (targets.boxes, targets.labels)),
-                    torch.cat((targets.valid, torch.zeros(2, 1, dtype=torch.bool)), dim=1))  # fmt: skip
-    model = yolo_v1(2, **TINY)
-    first, second = model(images, targets), model(images, wider)
-    for name in first:
-        torch.testing.assert_close(first[name], second[name])
 
 
 # ---- detections
@@ -312,50 +286,6 @@ def test_score_is_class_times_confidence_and_classes_do_not_suppress_each_other(
     torch.testing.assert_close(found["scores"], torch.tensor([0.72, 0.4]))  # the second box gave way in both classes
     assert found["labels"].tolist() == [1, 2]
     assert found["boxes"].tolist() == [[8, 8, 24, 24]] * 2
-
-
-def test_losses_in_training_detections_in_evaluation():
-    images, targets = scene()
-    model = yolo_v1(2, **TINY, detect={"score": 0.0})
-    losses = model(images, targets)
-    assert list(losses) == ["coordinates", "object", "no_object", "classes"]
-    assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
-    found = model.eval()(images)
-    assert isinstance(found, Detections)
-    assert found.boxes.shape == (2, 100, 4)
-    assert found.scores.shape == found.labels.shape == found.valid.shape == (2, 100)
-    for image in found.per_image():
-        assert (image["boxes"] >= 0).all() and (image["boxes"] <= 64).all()
-        assert set(image["labels"].tolist()) <= {1, 2}
-        assert (image["scores"].diff() <= 0).all() and (image["scores"] <= 1).all(), "best first"
-
-
-@pytest.mark.parametrize("start", [{}, RANDOM])
-def test_learns_a_chip_by_heart(start):
-    torch.manual_seed(0)
-    images, targets = scene()
-    model = yolo_v1(2, **TINY, **start)
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
-    for _ in range(150):
-        optimiser.zero_grad()
-        sum(model(images, targets).values()).backward()
-        optimiser.step()
-    empty, full = model.eval()(images).per_image()
-    assert (empty["scores"] < 0.3).all()
-    for label, expected in zip((1, 2), targets.boxes[1], strict=True):
-        best = full["boxes"][full["labels"] == label][0]
-        assert (best - expected).abs().max() < 3
-
-
-def test_half_precision_leaves_boxes_whole():
-    images, targets = scene()
-    model = yolo_v1(2, **TINY)
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model(images, targets)
-        sum(losses.values()).backward()
-        found = model.eval()(images)
-    assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses.values())
-    assert found.boxes.dtype == found.scores.dtype == torch.float32
 
 
 # ---- settings and refusals
@@ -376,11 +306,6 @@ def test_stored_model_is_the_same_model(tmp_path, start):
     model = yolo_v1(2, **TINY, **start).eval()
     again, images = load_model(save_model(model, tmp_path)), torch.randn(2, 3, 64, 64)
     assert torch.equal(again.cells(images), model.cells(images))
-
-
-def test_settings_of_two_models_are_their_own():
-    yolo_v1(2, **TINY).settings["detect"]["score"] = 0.9
-    assert yolo_v1(2, **TINY).settings["detect"]["score"] != 0.9
 
 
 def test_chips_of_another_size_are_refused():
@@ -422,18 +347,3 @@ def test_settings_that_make_no_network_are_refused(name):
 def test_layers_that_leave_no_map_are_refused():
     with pytest.raises(ValueError, match="leave nothing of 4 px"):
         yolo_v1(2, size=4, layers=[[3, 8, 2], ["pool"], ["pool"]])
-
-
-def test_bad_batches_are_told():
-    images, targets = scene()
-    model = yolo_v1(2, **TINY)
-    with pytest.raises(ValueError, match="needs targets"):
-        model(images)
-    with pytest.raises(ValueError, match="images have 5 bands, the backbone takes 3: build the model with bands="):
-        model(torch.randn(2, 5, 64, 64), targets)
-    with pytest.raises(ValueError, match="pass one float tensor"):
-        model(images[0], targets)
-    with pytest.raises(ValueError, match=r"label 3.*K = 2"):
-        model(images, Targets(targets.boxes, targets.labels + 1, targets.valid))
-    with pytest.raises(KeyError, match="there is no setting 'gird'"):
-        yolo_v1(2, gird=7)

@@ -1,14 +1,19 @@
 """What the settings of all systems share: changing some values, and torchvision's values as plain data."""
 
+import copy
+
 
 def change(settings, changes):
-    """Nested settings with some values changed, the rest kept; raises KeyError naming a setting that does not exist."""
-    settings = dict(settings)
+    """Nested settings with some values changed, the rest kept, as a copy that shares no list with either.
+
+    Raises KeyError naming a setting that does not exist.
+    """
+    settings = copy.deepcopy(settings)
     for name, value in changes.items():
         if name not in settings:
             raise KeyError(f"there is no setting {name!r}: choose among {', '.join(settings)}")
         deeper = isinstance(value, dict) and isinstance(settings[name], dict)
-        settings[name] = change(settings[name], value) if deeper else value
+        settings[name] = change(settings[name], value) if deeper else copy.deepcopy(value)
     return settings
 
 
