@@ -20,7 +20,7 @@ from geodl_course.chips.record import (
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 IMAGE_SUFFIXES = (*LABEL_SUFFIXES, ".jpg", ".jpeg")
-SIDECARS = (".xml", ".ovr", ".tfw", ".pgw", ".wld")  # what GIS programs leave beside a raster that they open
+SIDECARS = (".xml", ".ovr", ".tfw", ".tfwx", ".pgw", ".jgw", ".wld")  # what GIS programs leave beside a raster
 
 
 def read_info(folder):
@@ -43,10 +43,11 @@ def image_files(folder, split):
     if not images.is_dir():
         have = [s for s in SPLITS if (Path(folder) / s / "images").is_dir()]
         raise ChipError(f"{images} is missing. Splits of this data set: {', '.join(have) or 'none'}.")
-    return _by_stem(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return by_stem(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _by_stem(paths):
+def by_stem(paths):
+    """{stem: path} in order; raises ChipError where two files have one stem."""
     files = {}
     for path in sorted(paths):
         if path.stem in files:
@@ -91,7 +92,7 @@ def _label_files(folder, split, info, stems):
     for name in names:
         if name not in info.classes:
             check_instances(np.zeros((1, 1), np.uint8), name, info, labels / name)
-    files = {name: _by_stem(_label_rasters(labels / name)) for name in names}
+    files = {name: by_stem(label_rasters(labels / name)) for name in names}
     for path in (path for rasters in files.values() for path in rasters.values()):
         if path.stem not in stems:
             raise ChipError(f"{path}: no image of this name in {labels.parent / 'images'}. Restore the image, or "
@@ -99,7 +100,8 @@ def _label_files(folder, split, info, stems):
     return files
 
 
-def _label_rasters(folder):
+def label_rasters(folder):
+    """The label rasters in a folder of one class; raises ChipError for whatever else lies there."""
     paths = [p for p in folder.iterdir() if not p.name.startswith(".") and p.suffix.lower() not in SIDECARS]
     for path in sorted(paths):
         if path.suffix.lower() in (".jpg", ".jpeg"):
@@ -122,10 +124,11 @@ def read_split(folder, split, stems=None):
             if stem not in files:
                 raise ChipError(f"{folder / split / 'images'}: no image '{stem}'. Choose one of its {len(files)}.")
             image, transform, crs = read_raster(files[stem])
-            chip = Chip(stem, image, transform=transform, crs=crs or info.crs)
+            chip = Chip(stem, image, transform=transform, crs=crs or info.crs or None)
             if boxes is None:
                 rasters = {name: paths[stem] for name, paths in labels.items() if stem in paths}
-                chip.instances = {name: _read_ids(path) for name, path in rasters.items()}
+                place = (files[stem], (transform, crs))
+                chip.instances = {name: _read_ids(path, *place) for name, path in rasters.items()}
                 check_chip(chip, info, files[stem], rasters)
             else:
                 chip.boxes, chip.labels = boxes[stem]
@@ -133,11 +136,33 @@ def read_split(folder, split, stems=None):
             yield chip if boxes is not None else derive_boxes(chip, info)
 
 
-def _read_ids(path):
-    bands, _, _ = read_raster(path)
+def _read_ids(path, image, place):
+    bands, *where = read_raster(path)
     if len(bands) != 1:
         raise ChipError(f"{path}: a label raster has one band, this one {len(bands)}. Write one raster a class.")
+    check_same_place(path, where, image, place)
     return bands[0]
+
+
+def check_same_place(path, place, image, image_place):
+    """Raise ChipError where the label raster `path` says that it lies elsewhere than its image.
+
+    `place` and `image_place` are (transform, CRS). What a raster does not say (no CRS, no transform) is not compared.
+    """
+    (transform, crs), (image_transform, image_crs) = place, image_place
+    if crs and image_crs and crs != image_crs and (crs.to_epsg() or crs) != (image_crs.to_epsg() or image_crs):
+        raise ChipError(
+            f"{path}: the label raster is in {crs.to_string()}, its image {image} in {image_crs.to_string()}. Make the "
+            "labels again on the image's grid, or assign the right CRS, for example with gdal_edit.py -a_srs."
+        )
+    if transform.is_identity or image_transform.is_identity:
+        return
+    shift = ~image_transform * transform  # identity where both have one grid
+    if not shift.almost_equals(type(shift).identity(), 1e-3):
+        raise ChipError(
+            f"{path}: the label raster lies elsewhere than its image {image}: its corner is at column {shift.c:.2f}, "
+            f"row {shift.f:.2f} of the image, its cells are {shift.a:.3g} times as wide. Cut both with the same window."
+        )
 
 
 def read_chip(folder, split, stem):

@@ -1,99 +1,18 @@
-"""Annotation files of other tools: PASCAL VOC boxes, COCO boxes and masks. A read and a write each.
+"""COCO: one JSON file for all images; boxes, and masks as polygons or run lengths.
 
-Boxes are half-open pixel boxes (x0, y0, x1, y1) in float64. VOC files are read as they stand: xmin, ymin, xmax, ymax
-are taken as such borders, which is how ArcGIS Pro and most aerial data sets write them (the VOC challenge itself
-counted pixels from 1 and included the last one: subtract 1 from x0 and y0 of such files).
+Rules: masks are read as pycocotools reads them, and several rings of one object are united: COCO's polygons know no
+hole. Masks are written as run lengths, which keep every pixel, or as polygons along the edges of their pixels, which
+keep every pixel too; one with a hole is written as run lengths even then. iscrowd (0 or 1) is kept. Ids count anew.
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from geodl_course.chips import ChipError, boxes_from_instances
 from geodl_course.chips.coco import check_reference, corners_of, load_coco
-
-
-@dataclass
-class Annotation:
-    """The objects of one image: boxes (M, 4), a class name each, and masks (M, H, W) bool where there are any."""
-
-    file: str
-    size: tuple[int, int]  # rows, columns
-    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-    names: list[str] = field(default_factory=list)
-    masks: np.ndarray | None = None
-    crowd: list[bool] | None = None  # COCO's iscrowd
-
-
-def check_image(annotations, image):
-    """Raise ChipError where the image (a path) that the file `annotations` names does not exist."""
-    if not Path(image).is_file():
-        raise ChipError(
-            f"{annotations} names the image {image}, which does not exist. Restore the image, or remove the entry."
-        )
-
-
-# ---------------------------------------------------------------------------------------- PASCAL VOC
-
-
-def read_voc(path):
-    """Annotation of a PASCAL VOC file. Raises ChipError naming the file and what it lacks."""
-    try:
-        root = ElementTree.parse(path).getroot()
-        size = int(root.findtext("size/height")), int(root.findtext("size/width"))
-        objects = root.findall("object")
-        names = [o.findtext("name") or "" for o in objects]
-        boxes = [[float(o.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")] for o in objects]
-    except FileNotFoundError:
-        raise ChipError(f"{path} is missing: an image needs its annotation file. Restore it.") from None
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
-        raise ChipError(
-            f"{path}: not a PASCAL VOC file ({error}). It needs size/height, size/width and, for each object, name and "
-            "bndbox/xmin, ymin, xmax, ymax."
-        ) from error
-    boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    _check_area(boxes, path, [f"object {i}" for i in range(len(boxes))])
-    return Annotation(root.findtext("filename") or f"{Path(path).stem}.tif", size, boxes, names)
-
-
-def write_voc(path, annotation, bands=3):
-    """Write an Annotation (masks do not fit in and are left out) as a PASCAL VOC file."""
-    root = ElementTree.Element("annotation")
-    _texts(root, filename=annotation.file)
-    height, width = annotation.size
-    _texts(ElementTree.SubElement(root, "size"), width=width, height=height, depth=bands)
-    for name, box in zip(annotation.names, np.asarray(annotation.boxes, np.float64).tolist(), strict=True):
-        element = ElementTree.SubElement(root, "object")
-        _texts(element, name=name)
-        corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(_short, box), strict=True))
-        _texts(ElementTree.SubElement(element, "bndbox"), **corners)
-    ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(path, encoding="utf-8")
-
-
-def _texts(parent, **fields):
-    for tag, value in fields.items():
-        ElementTree.SubElement(parent, tag).text = str(value)
-
-
-def _short(value):
-    return int(value) if value == int(value) else repr(value)
-
-
-def _check_area(boxes, path, names):
-    bad = (boxes[:, 2:] <= boxes[:, :2]).any(1) | ~np.isfinite(boxes).all(1)
-    if bad.any():
-        i = int(bad.argmax())
-        raise ChipError(
-            f"{path}: {names[i]} has box {boxes[i].tolist()}, which has no area or is reversed. Boxes are (x0, y0, x1, "
-            "y1) with x0 < x1 and y0 < y1: correct or remove it."
-        )
-
-
-# ---------------------------------------------------------------------------------------------- COCO
+from geodl_course.datasets.formats.annotation import Annotation, box_masks, check_area, check_image
 
 
 def read_coco(path, images=None):
@@ -138,14 +57,20 @@ def _size(image, path):
 
 def _fill_objects(annotation, objects, categories, path):
     annotation.names = [categories[a["category_id"]] for a in objects]
-    annotation.crowd = [bool(a.get("iscrowd", 0)) for a in objects]
+    annotation.crowd = [_crowd(a, path) for a in objects]
     masks = [_mask(a, annotation.size, path) for a in objects]
     corners = [_corners(a, mask, path) for a, mask in zip(objects, masks, strict=True)]
     annotation.boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
-    _check_area(annotation.boxes, path, [f"annotation {a['id']}" for a in objects])
+    check_area(annotation.boxes, path, [f"annotation {a['id']}" for a in objects])
     if any(mask is not None for mask in masks):
-        filled = [_box_mask(c, annotation.size) if m is None else m for m, c in zip(masks, corners, strict=True)]
-        annotation.masks = np.stack(filled)
+        drawn = box_masks(annotation.boxes, annotation.size)
+        annotation.masks = np.stack([d if m is None else m for m, d in zip(masks, drawn, strict=True)])
+
+
+def _crowd(a, path):
+    if a.get("iscrowd", 0) not in (0, 1):
+        raise ChipError(f"{path}: annotation {a['id']} has iscrowd {a['iscrowd']!r}. It is 0 or 1: correct it.")
+    return bool(a.get("iscrowd", 0))
 
 
 def _corners(a, mask, path):
@@ -154,13 +79,6 @@ def _corners(a, mask, path):
     if mask is None or not mask.any():
         raise ChipError(f"{path}: annotation {a['id']} has neither bbox nor segmentation. Add one or remove it.")
     return boxes_from_instances(mask.astype(np.uint8))[1][0].tolist()
-
-
-def _box_mask(corners, size):
-    mask = np.zeros(size, dtype=bool)
-    x0, y0, x1, y1 = np.round(corners).astype(int).clip(0)
-    mask[y0:y1, x0:x1] = True
-    return mask
 
 
 def _mask(a, size, path):
@@ -197,24 +115,56 @@ def _check_runs(counts, size):
         raise ValueError(f"its run lengths add up to {sum(counts)}, the image has {size[0] * size[1]} pixels")
 
 
-def write_coco(path, annotations, classes):
-    """Write [Annotation, ...] as a COCO file; masks become compressed run lengths. Ids count from 1."""
-    from faster_coco_eval.core import mask as rle
+def write_coco(path, annotations, classes, masks="compressed"):
+    """Write [Annotation, ...] as a COCO file; ids count from 1, categories in the order of `classes`.
 
+    masks: "compressed" run lengths, "uncompressed" ones, or "polygons" (see the rules above).
+    """
     images, objects = [], []
     for i, annotation in enumerate(annotations, start=1):
         height, width = annotation.size
         images.append({"id": i, "file_name": annotation.file, "width": width, "height": height})
         crowd = annotation.crowd or [False] * len(annotation.names)
         for j, (x0, y0, x1, y1) in enumerate(np.asarray(annotation.boxes, np.float64).tolist()):
+            if annotation.names[j] not in classes:
+                raise ChipError(
+                    f"{path}: an object of {annotation.file} is of class '{annotation.names[j]}', which is none of "
+                    f"{', '.join(classes)}. Add the class."
+                )
             category = classes.index(annotation.names[j]) + 1
             row = {"id": len(objects) + 1, "image_id": i, "category_id": category, "bbox": [x0, y0, x1 - x0, y1 - y0],
                    "area": (x1 - x0) * (y1 - y0), "iscrowd": int(crowd[j])}
             if annotation.masks is not None:
-                runs = rle.encode(np.asfortranarray(annotation.masks[j].astype(np.uint8)))
-                row["segmentation"] = {"size": [height, width], "counts": runs["counts"].decode("ascii")}
+                row["segmentation"] = SHAPES[masks](np.asarray(annotation.masks[j], bool))
                 row["area"] = int(annotation.masks[j].sum())
             objects.append(row)
     categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
     text = json.dumps({"images": images, "annotations": objects, "categories": categories})
     Path(path).write_text(text, encoding="utf-8")
+
+
+def _compressed(mask):
+    from faster_coco_eval.core import mask as rle
+
+    runs = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+
+
+def _uncompressed(mask):
+    """Lengths of runs, column by column, beginning with a run of 0 (which may be empty)."""
+    flat = mask.ravel(order="F")
+    ends = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
+    return {"size": list(mask.shape), "counts": np.diff(ends, prepend=0).tolist()}
+
+
+def _polygons(mask):
+    """Rings [x, y, x, y, ...] along the pixels' edges, or run lengths where the mask is empty or has a hole."""
+    from rasterio.features import shapes
+
+    rings = [shape["coordinates"] for shape, _ in shapes(mask.astype(np.uint8), mask=mask, connectivity=4)]
+    if not rings or any(len(rings_of_part) > 1 for rings_of_part in rings):
+        return _compressed(mask)
+    return [[value for corner in outer[:-1] for value in corner] for (outer,) in rings]
+
+
+SHAPES = {"compressed": _compressed, "uncompressed": _uncompressed, "polygons": _polygons}
