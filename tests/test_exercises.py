@@ -124,6 +124,34 @@ def split_by_shrinking(segment, pixels, grow=True, bound=True):
     return torch.from_numpy(watershed(np.zeros(seeds.shape), seeds, mask=segment.numpy() if bound else None))
 
 
+def one_owner(masks, scores, order=torch.argsort):
+    ids = torch.zeros(masks.shape[1:], dtype=torch.int64)
+    for i in order(scores).tolist():  # the best last: it stays on top
+        ids[masks[i]] = i + 1
+    return ids
+
+
+def inside_share(a, b, of=torch.minimum):
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    return a @ b.T / of(a.sum(1)[:, None], b.sum(1)[None])
+
+
+def best_score(scores, right, objects, figure=None):
+    order = scores.argsort(descending=True)
+    found, kept = right[order].cumsum(0), torch.arange(1, len(scores) + 1)
+    figure = figure or (lambda found, kept: 2 * found / (kept + objects))
+    return scores[order][figure(found, kept).argmax()]
+
+
+def boundary_iou(a, b, width, border=1.0, both=torch.mul):
+    def edge(masks):
+        outside = torch.nn.functional.pad(1 - masks[:, None].float(), [width] * 4, value=border)
+        return both(masks.float(), torch.nn.functional.max_pool2d(outside, 2 * width + 1, 1)[:, 0]) > 0
+
+    a, b = edge(a), edge(b)
+    return (a & b).sum((1, 2)) / (a | b).sum((1, 2))
+
+
 RIGHT = {
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
@@ -135,6 +163,7 @@ RIGHT = {
     "03.1": smooth_l1, "03.2": inside, "03.3": proposal_recall,
     "04.1": number_of_boxes, "04.2": focal_loss, "04.3": arcgis_shapes,
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
+    "06.1": one_owner, "06.2": inside_share, "06.3": best_score, "06.4": boundary_iou,
     "07.1": soft_dice, "07.2": gap_weights, "07.3": panoptic_quality, "07.4": split_by_shrinking}
 
 WRONG = {
@@ -218,6 +247,29 @@ WRONG = {
         "share of proposals": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax(1) >= iou).float().mean(),
         "bar fixed": lambda proposals, boxes, iou: proposal_recall(proposals, boxes, 0.5),
         "best proposal for all": lambda proposals, boxes, iou: (box_iou(proposals, boxes).amax() >= iou).float(),
+    },
+    "06.1": {
+        "the last wins": lambda masks, scores: one_owner(masks, scores, lambda s: torch.arange(len(s))),
+        "the weakest wins": lambda masks, scores: one_owner(masks, -scores),
+        "background is 1": lambda masks, scores: one_owner(masks, scores) + 1,
+        "ids from 0": lambda masks, scores: (one_owner(masks, scores) - 1).clamp(min=0),
+        "one map a mask": lambda masks, scores: masks,
+    },
+    "06.2": {
+        "over the union": lambda a, b: inside_share(a, b, torch.add),
+        "over the larger": lambda a, b: inside_share(a, b, torch.maximum),
+        "over the first": lambda a, b: inside_share(a, b, lambda one, two: one.expand(-1, two.shape[1])),
+    },
+    "06.3": {
+        "half": lambda scores, right, objects: 0.5,
+        "all": lambda scores, right, objects: scores.min(),
+        "most precise": lambda *given: best_score(*given, figure=lambda found, kept: found / kept),
+        "false ones forgotten": lambda *given: best_score(*given, figure=lambda found, kept: 1.0 * found),
+    },
+    "06.4": {
+        "all pixels": lambda a, b, width: (a & b).sum((1, 2)) / (a | b).sum((1, 2)),
+        "width fixed": lambda a, b, width: boundary_iou(a, b, 2),
+        "outside as well": lambda a, b, width: boundary_iou(a, b, width, both=lambda mask, near: near),
     },
     "07.1": {
         "not doubled": lambda p, t: soft_dice(p, t, twice=1),
