@@ -36,6 +36,13 @@ def check_batch(images, targets, backbone, classes, training):
         raise ValueError("images hold NaN or infinite pixels: make them 0, as ChipDataset does where nodata is set")
 
 
+def check_masks(targets, training):
+    """Raise ValueError where a model is to learn masks from Targets that have none."""
+    if training and isinstance(targets, Targets) and targets.masks is None:
+        raise ValueError("this model learns masks and the targets have none: open the chips with masks=True, "
+                         "as in ChipDataset(folder, split, masks=True)")
+
+
 def check_size(size, built):
     """Raise ValueError unless images of size (H, W) are of the size (H, W) that the network was built for → None."""
     if list(size) != list(built):

@@ -34,6 +34,7 @@ class Targets:
         labels[valid] = torch.cat([t["labels"].reshape(-1) for t in targets]).long()
         masks = None
         if all("masks" in t for t in targets):
+            check_counts(targets)
             masks = torch.zeros(len(targets), most, *targets[0]["masks"].shape[-2:], dtype=torch.bool)
             masks[valid] = torch.cat([t["masks"].bool() for t in targets])
         return check_targets(cls(boxes, labels, valid, masks))
@@ -56,7 +57,8 @@ class Targets:
 def check_targets(targets, size=None, classes=None):
     """Return `targets`; raise ChipError, naming image and box, for one that no model can learn from.
 
-    Refused are boxes without area or reversed, boxes outside images of `size` (H, W), labels beyond K = `classes`.
+    Refused are boxes without area or reversed and labels beyond K = `classes`; for images of `size` (H, W) also boxes
+    outside them, masks of another size, masks without a pixel, or reaching more than a pixel beyond their box.
     """
     boxes, labels = targets.boxes, targets.labels
     flat = (boxes[..., 2:] <= boxes[..., :2]).any(-1) | ~boxes.isfinite().all(-1)
@@ -68,12 +70,42 @@ def check_targets(targets, size=None, classes=None):
     if classes is not None:
         beyond = (labels < 1) | (labels > classes)
         wrong[f"has a label outside 1..K with K = {classes}: build the model with more classes"] = beyond
+    if targets.masks is not None and size is not None:
+        wrong |= wrong_masks(targets, size)
     for reason, bad in wrong.items():
         if (bad & targets.valid).any():
             image, box = (bad & targets.valid).nonzero()[0].tolist()
             what = f"box {box} {boxes[image, box].tolist()} (label {int(labels[image, box])})"
             raise ChipError(f"image {image} of the batch: {what} {reason}.")
     return targets
+
+
+def wrong_masks(targets, size):
+    """Masks of `targets` that no model can learn from → {reason: bad (B, M)}; raises ChipError for another size."""
+    rows, columns = targets.masks.any(dim=-1), targets.masks.any(dim=-2)  # (B, M, H), (B, M, W)
+    found = rows.shape[-1], columns.shape[-1]
+    if found != tuple(size):
+        raise ChipError(f"masks are of {found[1]} x {found[0]} pixels, images of {size[1]} x {size[0]}: cut or turn "
+                         "masks as their images.")
+    x0, y0, x1, y1 = targets.boxes[..., None].unbind(-2)  # each (B, M, 1)
+    beyond = torch.zeros_like(targets.valid)
+    for touched, low, high in ((rows, y0, y1), (columns, x0, x1)):
+        pixel = torch.arange(touched.shape[-1], device=touched.device)
+        beyond |= (touched & ((pixel < low - 1) | (pixel + 1 > high + 1))).any(dim=-1)
+    return {
+        "has a mask without a pixel: remove the object": ~rows.any(dim=-1),
+        "has a mask that reaches beyond the box: masks and boxes in the same order? boxes follow from masks": beyond,
+    }
+
+
+def check_counts(targets):
+    """Raise ChipError unless each of B dicts has a mask (H, W) for every box, all of one size."""
+    size = targets[0]["masks"].shape[-2:]
+    for i, target in enumerate(targets):
+        expected = (len(target["boxes"]), *size)
+        if tuple(target["masks"].shape) != expected:
+            raise ChipError(f"image {i} of the batch: masks are {tuple(target['masks'].shape)}, expected {expected}: "
+                             "give one mask (H, W) for each box, all chips of one size.")
 
 
 def collate(samples):

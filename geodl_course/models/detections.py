@@ -9,15 +9,17 @@ import torch
 class Detections:
     """Boxes (B, D, 4) in pixels, scores (B, D) in 0..1, labels (B, D) in 1..K, valid (B, D): the rest is padding.
 
-    Best first; padding is zero.
+    Best first; padding is zero. masks (B, D, H, W), bool, from systems that find them.
     """
 
     boxes: torch.Tensor
     scores: torch.Tensor
     labels: torch.Tensor
     valid: torch.Tensor
+    masks: torch.Tensor | None = None
 
     def per_image(self):
-        """B dicts boxes (D, 4), scores (D,), labels (D,) without padding, as torchvision's detectors return them."""
+        """B dicts boxes (D, 4), scores (D,), labels (D,), masks (D, H, W) if there are any, without padding."""
         parts = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
+        parts |= {} if self.masks is None else {"masks": self.masks}
         return [{name: part[i][valid] for name, part in parts.items()} for i, valid in enumerate(self.valid)]

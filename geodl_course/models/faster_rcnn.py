@@ -75,8 +75,15 @@ def from_torchvision(module):
     Images as torchvision takes them (0..1), but stacked (B, C, H, W). The weights are copied. Raises TypeError for
     detectors of another kind or with a box predictor of one's own.
     """
+    if module.roi_heads.has_mask() or module.roi_heads.has_keypoint():
+        other = "mask_rcnn.from_torchvision takes over masks" if module.roi_heads.has_mask() else "keypoints stay there"
+        raise TypeError(f"this takes over boxes only, and {type(module).__name__} predicts more: {other}")
     check_takes_over(module)
-    settings = torchvision_settings(module)
+    return take_over(module, torchvision_settings(module))
+
+
+def take_over(module, settings):
+    """A FasterRCNN with settings and the weights of the parts of torchvision's module that find boxes."""
     model = assemble(copy.deepcopy(module.backbone), settings)
     if type(module.roi_heads.box_head).__name__ != "TwoMLPHead":  # some have convolutions: use that part as it is
         trunk, hidden = copy.deepcopy(module.roi_heads.box_head), module.roi_heads.box_predictor.cls_score.in_features
@@ -110,5 +117,3 @@ def check_takes_over(module):
             raise TypeError(f"from_torchvision knows torchvision's {name}, not {type(part).__name__}")
     if len(set(heads.box_roi_pool.output_size)) > 1:
         raise TypeError(f"from_torchvision needs square RoIs, not {heads.box_roi_pool.output_size}")
-    if module.roi_heads.has_mask() or module.roi_heads.has_keypoint():
-        raise TypeError(f"from_torchvision takes over boxes only, and {type(module).__name__} predicts more")

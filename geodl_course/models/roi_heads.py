@@ -119,12 +119,13 @@ class RoIHeads(nn.Module):
         self.head, self.settings = head, settings
 
     def forward(self, maps, size, rois, valid, targets=None):
-        settings, weights = self.settings, self.settings["detect"]["weights"]
         if self.training:
-            rois, valid, labels, objects = sample_rois(rois, valid, targets, **settings["rois"])
-        pooled = pool_rois(maps, rois, size, **settings["pool"])  # (B, R, C, n, n)
+            return self.losses(maps, size, targets, *sample_rois(rois, valid, targets, **self.settings["rois"]))
+        pooled = pool_rois(maps, rois, size, **self.settings["pool"])  # (B, R, C, n, n)
         logits, deltas = self.head(pooled)  # (B, R, K + 1), (B, R, K + 1, 4)
-        if not self.training:
-            return detect(logits, deltas, rois, valid, size, **settings["detect"])
-        goals = encode_boxes(objects[valid], rois[valid], weights)
+        return detect(logits, deltas, rois, valid, size, **self.settings["detect"])
+
+    def losses(self, maps, size, targets, rois, valid, labels, objects):
+        logits, deltas = self.head(pool_rois(maps, rois, size, **self.settings["pool"]))
+        goals = encode_boxes(objects[valid], rois[valid], self.settings["detect"]["weights"])
         return box_losses(logits[valid], deltas[valid], labels[valid], goals)

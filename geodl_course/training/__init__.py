@@ -12,9 +12,9 @@ from geodl_course.training.augmentation import flip_and_turn
 from geodl_course.training.checkpoints import load_model, save_model
 from geodl_course.training.loop import NonFiniteLoss, descend, finite, fit, forward, schedule
 from geodl_course.training.progress import History
-from geodl_course.training.recipes import RECIPES, make_model, open_chips
+from geodl_course.training.recipes import MASKED, RECIPES, make_model, open_chips
 
 __all__ = [
-    "RECIPES", "History", "NonFiniteLoss", "descend", "finite", "fit", "flip_and_turn", "forward", "load_model",
-    "make_model", "open_chips", "save_model", "schedule",
+    "MASKED", "RECIPES", "History", "NonFiniteLoss", "descend", "finite", "fit", "flip_and_turn", "forward",
+    "load_model", "make_model", "open_chips", "save_model", "schedule",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from geodl_course.training.loop import NonFiniteLoss, fit
-from geodl_course.training.recipes import RECIPES, has_split, make_model, open_chips
+from geodl_course.training.recipes import MASKED, RECIPES, has_split, make_model, open_chips
 
 
 def main(arguments=None):
@@ -43,8 +43,9 @@ def train_and_tell(chosen):
     own = {name: value for name, value in own.items() if value is not None}
     if {"epochs", "steps", "seconds"} & set(own):
         recipe = {name: value for name, value in recipe.items() if name not in ("epochs", "steps", "seconds")}
-    train = open_chips(chosen.data, "train")
-    val = open_chips(chosen.data, "val") if has_split(chosen.data, "val") else None
+    masks = chosen.model in MASKED
+    train = open_chips(chosen.data, "train", masks)
+    val = open_chips(chosen.data, "val", masks) if has_split(chosen.data, "val") else None
     folder = Path(chosen.checkpoint or f"runs/{chosen.model}_{train.info.name}_{chosen.budget}")
     if (folder / "model.safetensors").exists() and not chosen.resume:
         raise ValueError(f"{folder} keeps a model already: add --resume to go on, or --checkpoint with another folder")

@@ -11,18 +11,21 @@ from geodl_course.chips import ChipDataset, ChipError
 RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, settings of fit
     ("faster_rcnn", "quick"): ("faster_rcnn", {"seconds": 90}),
     ("faster_rcnn", "full"): ("faster_rcnn_resnet50_fpn", {"epochs": 12, "lr": 2e-4, "batch_size": 16}),
+    ("mask_rcnn", "quick"): ("mask_rcnn", {"seconds": 120}),
+    ("mask_rcnn", "full"): ("mask_rcnn_resnet50_fpn", {"epochs": 12, "lr": 2e-4, "batch_size": 8}),
     ("ssd", "quick"): ("ssd", {"seconds": 90}),
     ("ssd", "full"): ("ssd300_vgg16", {"epochs": 40, "lr": 2e-4, "batch_size": 32}),
     ("yolo_v1", "quick"): ("yolo_v1", {"seconds": 90}),
     ("yolo_v1", "full"): ("yolo_v1", {"epochs": 60, "batch_size": 16}),
 }
+MASKED = {"mask_rcnn"}  # models that learn from masks
 
 
-def open_chips(name, split):
+def open_chips(name, split, masks=False):
     """The chips of one split of a data set: its name, a chip folder, or an .npz of decoded chips."""
     if str(name).endswith(".npz"):
-        return ChipDataset.load(name, split)
-    return ChipDataset(folder_of(name), split)
+        return ChipDataset.load(name, split, masks)
+    return ChipDataset(folder_of(name), split, masks)
 
 
 def has_split(name, split):

@@ -1,0 +1,155 @@
+"""The mask branch of Mask R-CNN (He et al. 2017, arXiv 1703.06870): which of an RoI's pixels belong to the object?
+
+Symbols: B images, C channels, n x n bins, K classes; V RoIs of the whole batch in one row, image (V,) says whose.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from geodl_course.models.detections import Detections
+from geodl_course.models.roi_heads import RoIHeads, roi_levels
+from geodl_course.ops.boxes import box_iou, trim
+from geodl_course.ops.masks import cut_masks, paste_masks
+from geodl_course.ops.roi_align import roi_align_flat
+from geodl_course.ops.roi_pool import roi_pool_flat
+from geodl_course.plumbing import resize_boxes
+
+PIECE = 64  # RoIs at a time where nothing is learned: large intermediate maps cost more than a few calls
+PIXELS = 2**24  # of masks pasted at a time: 67 MB
+
+
+class MaskHead(nn.Module):
+    """Pooled features (V, C, n, n) → mask logits (V, maps, 2n, 2n)."""
+
+    def __init__(self, trunk, hidden, between, maps):
+        super().__init__()
+        self.trunk = trunk  # convolutions: (V, hidden, n, n); no layer that forgets where
+        self.up = nn.ConvTranspose2d(hidden, between, 2, stride=2)  # twice as many rows and columns
+        self.maps = nn.Conv2d(between, maps, 1)  # one map a class
+        for layer in (self.up, self.maps):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pooled):
+        return self.maps(self.up(self.trunk(pooled)).relu_())
+
+
+def convolutions(channels, widths):
+    """The trunk of the mask head: (V, channels, n, n) → (V, widths[-1], n, n), a 3x3 convolution for each width."""
+    layers = []
+    for inputs, outputs in zip([channels, *widths], widths, strict=False):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+        nn.init.kaiming_normal_(layers[-2].weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(layers[-2].bias)
+    return nn.Sequential(*layers)
+
+
+def pool_flat(maps, boxes, image, size, layer, output_size, sampling_ratio, aligned, canonical_size, canonical_level):
+    """RoIs (V, 4) of images (V,) cut from the fitting one of maps [(B, C, H, W), ...] → (V, C, n, n).
+
+    As pool_rois, for RoIs in one row. layer: "align" (RoIAlign) or "pool" (RoIPool, which rounds).
+    """
+    scales = [2.0 ** round(math.log2(level.shape[-2] / size[0])) for level in maps]
+    chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (V,)
+    pooled = maps[0].new_zeros(len(boxes), output_size, output_size, maps[0].shape[1])
+    for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
+        roi = (chosen == number).nonzero()[:, 0]
+        if layer == "pool":
+            cut = roi_pool_flat(level, boxes[roi], image[roi], output_size, scale)
+        else:
+            cut = roi_align_flat(level, boxes[roi], image[roi], output_size, scale, sampling_ratio, aligned)
+        pooled[roi] = cut.permute(0, 2, 3, 1)
+    return pooled.permute(0, 3, 1, 2)
+
+
+def mask_goals(boxes, image, targets, size, bins, aligned):
+    """What RoIs (V, 4) of images (V,) should show: the mask of the object that they overlap most → (V, n, n) in 0..1.
+
+    Boxes of RoIs and targets are pixels of images of size (h, w); masks may still have the size they came in.
+    """
+    iou = box_iou(boxes[:, None], targets.boxes[image])[:, 0]  # (V, M)
+    matched = iou.masked_fill(~targets.valid[image], -1).max(dim=1).indices
+    boxes = resize_boxes(boxes, size, targets.masks.shape[-2:])
+    return cut_masks(targets.masks[image, matched], boxes, bins, aligned)
+
+
+def mask_loss(logits, labels, goals, activation="sigmoid"):
+    """Loss of mask logits (V, K, n, n) against labels (V,), goals (V, n, n) → scalar, the mean over pixels.
+
+    "sigmoid": binary cross-entropy on the map of the true class; the other maps learn nothing, so classes do not
+    compete for a pixel. "softmax": logits (V, K + 1, n, n), and each pixel is either background (0) or the true class,
+    so they do. 0 without RoIs. Section 3.
+    """
+    roi = torch.arange(len(labels), device=labels.device)
+    if activation == "softmax":
+        shares = logits.log_softmax(dim=1)
+        loss = -(goals * shares[roi, labels] + (1 - goals) * shares[:, 0]).sum()
+    else:
+        loss = F.binary_cross_entropy_with_logits(logits[roi, labels - 1], goals, reduction="sum")
+    return loss / max(1, goals.numel())
+
+
+def pick_maps(logits, labels, activation="sigmoid"):
+    """The map of each RoI's class (V,) in mask logits (V, K, n, n) → (V, n, n) in 0..1; activation as in mask_loss."""
+    roi = torch.arange(len(labels), device=labels.device)
+    if activation == "softmax":
+        return logits.softmax(dim=1)[roi, labels]
+    return logits[roi, labels - 1].sigmoid()
+
+
+def pieces(valid, number):
+    """Where valid (B, D) is True, at most number places at a time → pairs image (number,), slot (number,)."""
+    image, slot = valid.nonzero(as_tuple=True)
+    return zip(image.split(number), slot.split(number), strict=True)
+
+
+def detect_masks(head, maps, size, found, pool, activation):
+    """Detections found, their boxes on maps [(B, C, H, W), ...] of images of size (h, w) → with masks (B, D, n, n).
+
+    The masks are still small: shares in 0..1 of n x n cells that fill the box.
+    """
+    boxes, scores, labels, valid = trim(found.valid, found.boxes, found.scores, found.labels, found.valid)
+    masks = boxes.new_zeros(*valid.shape, 2 * pool["output_size"], 2 * pool["output_size"])
+    for image, slot in pieces(valid, PIECE):
+        logits = head(pool_flat(maps, boxes[image, slot], image, size, **pool))
+        masks[image, slot] = pick_maps(logits, labels[image, slot], activation).to(masks)
+    return Detections(boxes, scores, labels, valid, masks)
+
+
+def paste_detections(found, size, aligned):
+    """Detections found with small masks (B, D, n, n) → with masks (B, D, H, W) of the image's size, bool.
+
+    Where the share is above one half. PIXELS at a time, since shares need four times the room of yes and no.
+    """
+    masks = found.valid.new_zeros(*found.valid.shape, *size)
+    for image, slot in pieces(found.valid, max(1, PIXELS // (size[0] * size[1]))):
+        shares = paste_masks(found.masks[image, slot], found.boxes[image, slot], size, aligned)
+        masks[image, slot] = shares > 0.5
+    return replace(found, masks=masks)
+
+
+class MaskRoIHeads(RoIHeads):
+    """Maps [(B, C, H, W), ...], proposals (B, P, 4), valid (B, P) → Detections with masks (B, D, n, n), or losses."""
+
+    def __init__(self, head, mask_head, settings):
+        super().__init__(head, settings)
+        self.mask_head = mask_head
+
+    def forward(self, maps, size, rois, valid, targets=None):
+        result = super().forward(maps, size, rois, valid, targets)
+        if self.training:
+            return result
+        # Boxes first: masks are cut from the boxes as corrected, and only from those that are kept.
+        return detect_masks(self.mask_head, maps, size, result, self.settings["mask_pool"], **self.settings["mask"])
+
+    def losses(self, maps, size, targets, rois, valid, labels, objects):
+        losses = super().losses(maps, size, targets, rois, valid, labels, objects)
+        image, roi = (valid & (labels > 0)).nonzero(as_tuple=True)  # background has no mask
+        boxes, labels, pool = rois[image, roi], labels[image, roi], self.settings["mask_pool"]
+        logits = self.mask_head(pool_flat(maps, boxes, image, size, **pool))
+        goals = mask_goals(boxes, image, targets, size, logits.shape[-1], pool["aligned"])
+        return {**losses, "mask": mask_loss(logits, labels, goals, **self.settings["mask"])}
