@@ -28,6 +28,8 @@ def check_batch(images, targets, backbone, classes, training):
         raise ValueError(f"targets are a {type(targets).__name__}: make them with Targets.from_list(one dict an image)")
     if training and len(targets.boxes) != len(images):
         raise ValueError(f"targets are of {len(targets.boxes)} images, the batch has {len(images)}: pass one for each")
+    if training and not targets.boxes.shape[1]:
+        raise ValueError("targets have no place for an object (M = 0): Targets.from_list leaves one, marked not valid")
     if training and targets.boxes.device != images.device:
         raise ValueError(f"targets are on {targets.boxes.device}, images on {images.device}: use targets.to(device)")
     if training:

@@ -131,6 +131,8 @@ def test_bad_batches_are_told(model):
         model(images.to("meta"), targets)
     with pytest.raises(ValueError, match="targets are on meta, images on cpu"):
         model(images, targets.to("meta"))
+    with pytest.raises(ValueError, match=r"no place for an object \(M = 0\): Targets.from_list"):
+        model(images, Targets(targets.boxes[:, :0], targets.labels[:, :0], targets.valid[:, :0]))
     with pytest.raises(ValueError, match=r"label 3.*K = 2"):
         model(images, Targets(targets.boxes, targets.labels + 1, targets.valid))
     with pytest.raises(ValueError, match="no area"):

@@ -56,6 +56,12 @@ def test_chips_of_another_size_are_told(model):
         model.eval()(torch.randn(1, 3, 64, 96))
 
 
+def test_padding_that_would_move_boxes_is_refused():
+    resize = {"min_size": [48], "max_size": 64, "fixed_size": None}
+    with pytest.raises(ValueError, match="multiple is 32, which pads images of 48 x 64 px.*choose 1"):
+        ssd(2, size=(48, 64), transform={"mean": [0.0], "std": [1.0], "resize": resize, "multiple": 32})
+
+
 def test_the_papers_network():
     model = ssd300_vgg16(20, pretrained=False, detect={"score": 0.0, "before": 20}).eval()
     sizes = []
@@ -135,6 +141,18 @@ def test_bad_settings_are_told():
         ssd(2, loss={"positive": 1.5})
     with pytest.raises(ValueError, match="0 negatives a positive teach no background"):
         ssd(2, loss={"negatives": 0})
+    for negatives in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="negatives a positive teach no background: 3, or None for all"):
+            ssd(2, loss={"negatives": negatives})
+    with pytest.raises(ValueError, match=r"weights are \[10, 10, 5, 0\]: all must be positive"):
+        ssd(2, weights=[10, 10, 5, 0])
+    for name, changes in {"keep": {"keep": -3}, "before": {"before": 0}}.items():
+        with pytest.raises(ValueError, match=f"{name} is -?[03]: choose at least 1"):
+            ssd(2, detect=changes)
+    with pytest.raises(ValueError, match="classes is 0: choose at least 1"):
+        ssd(0)
+    with pytest.raises(ValueError, match=r"size is \[64\]: give the height and the width"):
+        ssd(2, size=(64,))
     own = SmallStages()
     del own.settings
     with pytest.raises(ValueError, match="pass the module itself as backbone="):

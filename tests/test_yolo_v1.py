@@ -23,6 +23,7 @@ from geodl_course.models.yolo_v1 import (
     yolo_v1,
     yolo_v1_paper,
 )  # fmt: skip
+from geodl_course.models.yolo_v1_layers import convolutions, map_of
 from geodl_course.teaching import random_boxes
 from geodl_course.training import load_model, save_model
 from tests.bright_boxes import NOTHING, scene
@@ -340,8 +341,50 @@ def test_numbers_that_make_no_grid_are_refused(shape, classes):
 
 @pytest.mark.parametrize("name", ["classes", "bands", "size", "grid", "boxes"])
 def test_settings_that_make_no_network_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name}=0: a YOLO needs at least 1"):
+    with pytest.raises(ValueError, match=f"{name} is 0: choose at least 1"):
         yolo_v1(**{"classes": 2, **TINY, name: 0})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"detect": {"score": 1.5}}, "score is 1.5: choose a share"),
+        ({"detect": {"threshold": -1}}, "threshold is -1: choose a share"),
+        ({"detect": {"keep": -3}}, "keep is -3: choose at least 1"),
+        ({"loss": {"coordinates": -5.0}}, "coordinates is -5.0: choose a weight of 0 or more"),
+        ({"dense": {"start": "cpy"}}, "start is 'cpy': fully connected layers start as a copy or random"),
+        ({"layers": [[3, 16]]}, r"layers hold \[3, 16\]: a row is \[kernel, channels, stride\]"),
+        ({"layers": [[3, 16, 0]]}, r"layers hold \[3, 16, 0\]: a row is"),
+        ({"layers": [("pool",)]}, r"layers hold \('pool',\): a row is"),
+        ({"layers": [["pool"]] * 4}, "layers hold no convolution"),
+    ],
+)
+def test_senseless_settings_are_told(changes, message):
+    with pytest.raises(ValueError, match=message):
+        yolo_v1(2, **TINY | changes)
+
+
+def test_images_that_a_transform_pads_are_refused():
+    resize = {"min_size": [48], "max_size": 64, "fixed_size": None}
+    transform = {"mean": [0.0], "std": [1.0], "resize": resize, "multiple": 32}
+    with pytest.raises(ValueError, match="images are 48 x 64 px"):  # 64 x 64 with padding, and boxes would move
+        yolo_v1(2, **TINY, transform=transform).eval()(torch.randn(1, 3, 48, 64))
+    with pytest.raises(ValueError, match="multiple is 48, which pads images of 64 x 64 px.*choose 1"):
+        yolo_v1(2, **TINY, transform=transform | {"multiple": 48})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.just(["pool"]), st.tuples(*[st.integers(1, 6)] * 3).map(list)), min_size=1, max_size=4),
+       st.integers(20, 60))  # fmt: skip
+def test_the_map_is_as_large_as_the_layers_make_it(table, size):
+    table = [[2, 3, 1], *table]  # kernels of even sides, too
+    try:
+        made = convolutions(1, table, norm=False)(torch.zeros(1, 1, size, size)).shape[1:]
+    except RuntimeError:  # nothing is left of it
+        with pytest.raises(ValueError, match="leave nothing"):
+            map_of(table, size)
+    else:
+        assert map_of(table, size) == (made[0], made[1]) and made[1] == made[2]
 
 
 def test_layers_that_leave_no_map_are_refused():

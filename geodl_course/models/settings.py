@@ -17,6 +17,22 @@ def change(settings, changes):
     return settings
 
 
+def check_range(values, low, high, wanted):
+    """Raise ValueError for the first of values {name: number} that is not within low..high, NaN included → None."""
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}: choose {wanted}")
+
+
+def check_padding(transform, size):
+    """Raise ValueError where transform pads images of size (H, W): boxes that are shares of the image would move."""
+    if transform and any(side % transform["multiple"] for side in size):
+        raise ValueError(
+            f"multiple is {transform['multiple']}, which pads images of {size[0]} x {size[1]} px, and boxes here are "
+            "shares of the image: choose 1"
+        )
+
+
 def nested(values):
     """Tuples of tuples as lists of lists of plain numbers, which JSON can hold."""
     return [[float(value) for value in level] for level in values]

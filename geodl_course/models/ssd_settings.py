@@ -1,6 +1,8 @@
 """Settings of SSD, as plain data that a checkpoint can hold: the small one, the paper's, and those of torchvision."""
 
-from geodl_course.models.settings import nested, transform_settings
+import math
+
+from geodl_course.models.settings import check_padding, check_range, nested, transform_settings
 
 
 def small_settings(classes, size=128):
@@ -44,21 +46,31 @@ def paper_settings(classes, bands=3):
 
 def check_settings(settings, maps):
     """Raise ValueError where settings cannot give maps feature maps boxes with an area, or a loss or detections."""
-    boxes, loss, found = settings["boxes"], settings["loss"], settings["detect"]
+    loss, found, size = settings["loss"], settings["detect"], settings["size"]
+    if len(size) != 2:
+        raise ValueError(f"size is {size}: give the height and the width of the chips in pixels")
+    check_boxes(settings["boxes"], size, maps)
+    check_padding(settings["transform"], size)
+    check_range({"classes": settings["classes"], **{name: found[name] for name in ("before", "keep")}}, 1, math.inf,
+                "at least 1")  # fmt: skip
+    shares = {"positive": loss["positive"], "score": found["score"], "threshold": found["threshold"]}
+    check_range(shares, 0, 1, "a share from 0 to 1")
+    if not all(0 < weight < math.inf for weight in settings["weights"]):
+        raise ValueError(f"weights are {settings['weights']}: all must be positive and finite, as 10, 10, 5, 5")
+    if loss["negatives"] is not None and not 0 < loss["negatives"] < math.inf:
+        raise ValueError(f"{loss['negatives']} negatives a positive teach no background: 3, or None for all of them")
+
+
+def check_boxes(boxes, size, maps):
+    """Raise ValueError where settings of default_boxes cannot give maps feature maps boxes with an area → None."""
     counts = {"scales": maps + 1, "ratios": maps, **({"steps": maps} if boxes["steps"] else {})}
     for name, wanted in counts.items():
         if len(boxes[name]) != wanted:
             raise ValueError(f"{maps} feature maps need {wanted} {name}, these are {len(boxes[name])}: {boxes[name]}")
-    sides = {"scales": boxes["scales"], "steps": boxes["steps"] or [], "size": settings["size"]}
+    sides = {"scales": boxes["scales"], "steps": boxes["steps"] or [], "size": size}
     for name, values in {**sides, "ratios": [ratio for one in boxes["ratios"] for ratio in one]}.items():
-        if not all(0 < value < float("inf") for value in values):
+        if not all(0 < value < math.inf for value in values):
             raise ValueError(f"{name} {values} give default boxes of no area: all must be positive and finite")
-    shares = {"positive": loss["positive"], "score": found["score"], "threshold": found["threshold"]}
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}: choose a share from 0 to 1")
-    if loss["negatives"] is not None and loss["negatives"] <= 0:
-        raise ValueError(f"{loss['negatives']} negatives a positive teach no background: 3, or None for all of them")
 
 
 def torchvision_settings(module):

@@ -126,8 +126,8 @@ class YOLOv1(nn.Module):
 
     def cells(self, images):
         """What the network says of images (B, C, H, W) → (B, S, S, 5 P + K)."""
-        inputs, _ = prepare(images, self.settings["transform"], self.training)
-        check_size(tuple(inputs.shape[-2:]), [self.settings["size"]] * 2)
+        inputs, size = prepare(images, self.settings["transform"], self.training)
+        check_size(size, [self.settings["size"]] * 2)
         maps = feature_maps(self.features, inputs, self.training)["0"]  # (B, C', H', W')
         grid = self.settings["grid"]
         return self.dense(maps).unflatten(1, (grid, grid, -1)).to(images.dtype)

@@ -47,7 +47,7 @@ def map_of(table, size):
     """Channels and side of the map that the layers of a table make of an image of size x size pixels → (C, H)."""
     side = size
     for row in table:
-        side = side // 2 if row == ["pool"] else -(-side // row[2])
+        side = side // 2 if row == ["pool"] else (side + row[0] // 2 * 2 - row[0]) // row[2] + 1
     if side < 1:
         raise ValueError(f"these layers leave nothing of {size} px: fewer strides and poolings, or a larger size")
     return [row for row in table if row != ["pool"]][-1][1], side

@@ -1,5 +1,8 @@
 """Settings of YOLO v1, as plain data that a checkpoint can hold: the small one and the paper's."""
 
+import math
+
+from geodl_course.models.settings import check_padding, check_range
 from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS
 
 
@@ -31,7 +34,23 @@ def paper_settings(classes):
 
 
 def check_settings(settings):
-    """Raise ValueError where settings ask for no classes, bands, pixels, cells or boxes → None."""
-    for name in ("classes", "bands", "size", "grid", "boxes"):
-        if settings[name] < 1:
-            raise ValueError(f"{name}={settings[name]}: a YOLO needs at least 1")
+    """Raise ValueError where settings make no network, no loss or no detections → None."""
+    found, dense = settings["detect"], settings["dense"]
+    counts = {name: settings[name] for name in ("classes", "bands", "size", "grid", "boxes")}
+    check_range({**counts, "hidden": dense["hidden"], "keep": found["keep"]}, 1, math.inf, "at least 1")
+    check_range({name: found[name] for name in ("score", "threshold")}, 0, 1, "a share from 0 to 1")
+    check_range(settings["loss"], 0, math.inf, "a weight of 0 or more")
+    if dense["start"] not in ("copy", "random"):
+        raise ValueError(f"start is {dense['start']!r}: fully connected layers start as a copy or random")
+    check_padding(settings["transform"], [settings["size"]] * 2)
+    check_layers(settings["layers"])
+
+
+def check_layers(table):
+    """Raise ValueError for a table of layers with a row that is none, or without a convolution → None."""
+    rows = [row for row in table if row != ["pool"]]
+    for row in rows:
+        if len(row) != 3 or not all(isinstance(number, int) and number > 0 for number in row):
+            raise ValueError(f'layers hold {row}: a row is [kernel, channels, stride] or ["pool"]')
+    if not rows:
+        raise ValueError("layers hold no convolution: add a row [kernel, channels, stride]")
