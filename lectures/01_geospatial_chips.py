@@ -424,7 +424,7 @@ _ = ax.set(yticks=[0, 1], yticklabels=scores, ylim=(1.5, -0.5), xlabel="correlat
 #
 # ArcGIS Pro exports label rasters, VOC and KITTI files among others; its `arcgis.learn` trains Mask R-CNN, Faster R-CNN
 # and single-shot detectors on them, as torchvision and others do. What one tool exports feeds another's models, once
-# you can read it.
+# you can read it: `python data_scripts/convert.py EXPORT OUT` makes a chip folder of an export, and the other way round.
 
 # %%
 note = Annotation(f"{chip.stem}.tif", chip.image.shape[1:], chip.boxes, [info.classes[k - 1] for k in chip.labels])

@@ -97,6 +97,38 @@ def test_ids_that_are_no_ids(chip_folder, ids, words):
     both(chip_folder, chip_folder / LABEL, *words)
 
 
+def place(path, **changes):
+    """Write a raster again with another CRS or transform."""
+    with rasterio.open(path) as src:
+        bands, profile = src.read(), src.profile | changes
+    path.unlink()
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(bands)
+
+
+def test_a_label_raster_that_lies_elsewhere_than_its_image(chip_folder):
+    with rasterio.open(chip_folder / IMAGE) as src:
+        there = src.transform
+    place(chip_folder / LABEL, crs="EPSG:26918")
+    both(chip_folder, chip_folder / LABEL, "EPSG:26918", "EPSG:26917", chip_folder / IMAGE, "on the image's grid")
+    place(chip_folder / LABEL, crs="EPSG:26917", transform=there * there.translation(32, -1))
+    both(chip_folder, chip_folder / LABEL, "elsewhere", "column 32.00, row -1.00", "same window")
+    place(chip_folder / LABEL, transform=there * there.scale(1.5))
+    both(chip_folder, chip_folder / LABEL, "1.5 times as wide")
+    place(chip_folder / LABEL, crs=None, transform=there)  # it does not say another CRS
+    validate(chip_folder)
+
+
+def test_one_id_in_two_places_is_one_instance_and_one_pixel_another(chip_folder):
+    ids = np.zeros((1, 32, 32), np.uint16)
+    ids[0, 0, 0:2] = ids[0, 30, 7] = 9
+    ids[0, 31, 31] = 2
+    rewrite(chip_folder / LABEL, ids)
+    chip = read_chip(chip_folder, "train", "000000")
+    assert chip.boxes.tolist() == [[31, 31, 32, 32], [0, 0, 8, 31]]  # by rising id
+    assert [len(m) for m in (chip.boxes, ChipDataset(chip_folder, "train", masks=True)[0][1]["masks"])] == [2, 2]
+
+
 def test_whole_ids_of_another_type_are_no_false_alarm(chip_folder):
     rewrite(chip_folder / LABEL, np.ones((1, 32, 32), np.int32))
     validate(chip_folder)

@@ -54,6 +54,28 @@ def test_settings_reach_the_chips(scene, objects, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
 
 
+def test_convert_there_and_back(chip_folder, tmp_path):
+    there = run("data_scripts/convert.py", chip_folder, tmp_path / "export", "--to", "KITTI_rectangles")
+    assert (there.returncode, there.stdout.strip()) == (0, str(tmp_path / "export")), there.stderr
+    back = run("data_scripts/convert.py", tmp_path / "export", tmp_path / "back")
+    assert (back.returncode, back.stdout.strip()) == (0, str(tmp_path / "back")), back.stderr
+    assert read_info(tmp_path / "back").counts == read_info(chip_folder).counts
+    single = ["data_scripts/convert.py", tmp_path / "export/train", tmp_path / "single"]
+    assert run(*single, "--split", "spatial", "--test", 0).returncode == 0
+    assert set(read_info(tmp_path / "single").counts) == {"train", "val"}
+    again = run(*single)
+    assert again.returncode == 2 and again.stderr.startswith("convert.py: ") and "exists already" in again.stderr
+
+
+def test_convert_writes_masks_unless_told_otherwise(chip_folder, tmp_path, capsys):
+    script("convert")([str(chip_folder), str(tmp_path / "export")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "export")
+    assert {p.name for p in (tmp_path / "export/train/labels").iterdir()} == {"building", "tank"}
+    with pytest.raises(SystemExit) as left:
+        script("convert")([str(tmp_path / "export"), str(tmp_path / "back"), "--to", "RCNN_Masks"])
+    assert left.value.code == 2 and "is no chip folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "words"), [("make", ["atlantis"]), ("fetch", ["atlantis"])])
 def test_unknown_data_sets(name, words, capsys):
     with pytest.raises(SystemExit) as left:

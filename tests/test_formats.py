@@ -6,9 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as reference
+from pycocotools.coco import COCO
 
 from geodl_course.chips import ChipError
-from geodl_course.datasets.formats import Annotation, read_coco, read_voc, write_coco, write_voc
+from geodl_course.datasets.formats import (
+    Annotation,
+    read_coco,
+    read_kitti,
+    read_voc,
+    write_coco,
+    write_kitti,
+    write_voc,
+)
+from geodl_course.datasets.formats.coco import SHAPES
 
 NAMES = ["ship", "storage tank", "æøå & <b>"]
 
@@ -44,10 +54,52 @@ def test_voc_there_and_back_changes_nothing(tmp_path_factory, annotation):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(annotations(masks=True, whole=True), max_size=3))
-def test_coco_there_and_back_changes_nothing(tmp_path_factory, rows):
+@given(annotations())
+def test_kitti_there_and_back_changes_nothing(tmp_path_factory, annotation):
+    path = tmp_path_factory.mktemp("kitti") / "a.txt"
+    write_kitti(path, annotation)
+    assert_same(annotation, read_kitti(path, annotation.file, annotation.size))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", " tank", "tank "])
+def test_kitti_refuses_names_that_would_not_come_back(tmp_path, name):
+    with pytest.raises(ChipError, match="a.txt: class .* cannot stand in a line"):
+        write_kitti(tmp_path / "a.txt", Annotation("a.tif", (4, 4), np.array([[0, 0, 2, 2]]), [name]))
+
+
+def test_kitti_as_its_makers_write_it(tmp_path):
+    first = "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n"
+    (tmp_path / "000.txt").write_text(first + "\n  7 0 0 0 1 2 3 4 " + "0 " * 7)
+    found = read_kitti(tmp_path / "000.txt")
+    assert found.file == "000.tif" and found.names == ["Car", "7"]
+    assert found.boxes.tolist() == [[587.01, 173.33, 614.12, 200.12], [1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Car 0 0 0 1 2 3", "a.txt, line 1: .*no KITTI object"),
+        ("Car 0 0 0 1 2 3 4 0 0 0 0 0 0 0\nCar 0 0 0 1 2 3 x 0 0 0 0 0 0 0", "a.txt, line 2: .*no KITTI object"),
+        ("0 0 0 1 2 3 4 0 0 0 0 0 0 0", "a.txt, line 1: .*no KITTI object"),
+        ("Car 0 0 0 3 2 3 4 0 0 0 0 0 0 0", "a.txt: line 1 has box .*no area"),
+        ("Car 0 0 0 1 2 nan 4 0 0 0 0 0 0 0", "a.txt: line 1 has box .*no area"),
+        (b"\xff\xfe", "a.txt: not a text file in UTF-8"),
+    ],
+)
+def test_what_is_no_kitti_is_told(tmp_path, text, message):
+    (tmp_path / "a.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ChipError, match=message):
+        read_kitti(tmp_path / "a.txt")
+    with pytest.raises(ChipError, match="b.txt is missing"):
+        read_kitti(tmp_path / "b.txt")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(annotations(masks=True, whole=True), max_size=3),
+       st.sampled_from(["compressed", "uncompressed", "polygons"]))
+def test_coco_there_and_back_changes_nothing(tmp_path_factory, rows, shapes):
     path = tmp_path_factory.mktemp("coco") / "a.json"
-    write_coco(path, rows, NAMES)
+    write_coco(path, rows, NAMES, masks=shapes)
     found, classes = read_coco(path)
     assert classes == NAMES and len(found) == len(rows)
     for before, after in zip(rows, found, strict=True):
@@ -55,15 +107,45 @@ def test_coco_there_and_back_changes_nothing(tmp_path_factory, rows):
         assert after.crowd == (before.crowd or [False] * len(before.names))
 
 
-@settings(max_examples=30, deadline=None)
-@given(annotations(masks=True, whole=True))
-def test_masks_are_read_by_others(tmp_path_factory, annotation):
+@settings(max_examples=100, deadline=None)
+@given(annotations(masks=True, whole=True), st.sampled_from(["compressed", "uncompressed", "polygons"]))
+def test_masks_are_read_by_others(tmp_path_factory, annotation, shapes):
     path = tmp_path_factory.mktemp("coco") / "a.json"
-    write_coco(path, [annotation], NAMES)
-    rows = json.loads(path.read_text())["annotations"]
-    for i, row in enumerate(rows if annotation.masks is not None else []):
-        assert np.array_equal(reference.decode(row["segmentation"]).astype(bool), annotation.masks[i])
+    write_coco(path, [annotation], NAMES, masks=shapes)
+    others = COCO(path)
+    for i, row in enumerate(others.dataset["annotations"] if annotation.masks is not None else []):
+        assert np.array_equal(others.annToMask(row).astype(bool), annotation.masks[i])
         assert row["area"] == annotation.masks[i].sum()
+
+
+CORNER = st.tuples(*[st.floats(-3, 13, width=32)] * 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(CORNER, min_size=3, max_size=6), min_size=1, max_size=3))
+def test_polygons_are_read_as_others_read_them(tmp_path_factory, rings):
+    shape = [[value for corner in ring for value in corner] for ring in rings]
+    path = coco_file(tmp_path_factory.mktemp("coco") / "a.json", shape)
+    others = COCO(path)
+    assert np.array_equal(read_coco(path)[0][0].masks[0], others.annToMask(others.anns[7]).astype(bool))
+
+
+def test_polygons_have_no_holes_and_several_parts():
+    ring, parts = np.zeros((2, 8, 10), bool)
+    ring[1:6, 1:6], ring[3, 3] = True, False
+    parts[1:3, 1:3] = parts[3:5, 3:5] = parts[6, 8] = True  # the first two touch at a corner
+    assert isinstance(SHAPES["polygons"](ring), dict) and isinstance(SHAPES["polygons"](ring)["counts"], str)
+    assert len(SHAPES["polygons"](parts)) == 3
+    assert SHAPES["polygons"](SQUARE) in ([[1, 2, 1, 5, 5, 5, 5, 2]], [[1, 2, 5, 2, 5, 5, 1, 5]])
+    assert SHAPES["uncompressed"](SQUARE)["counts"] == [10, 3, 5, 3, 5, 3, 5, 3, 43]
+    assert SHAPES["uncompressed"](np.ones((2, 3), bool))["counts"] == [0, 6]
+    assert SHAPES["uncompressed"](np.zeros((2, 3), bool))["counts"] == [6]
+
+
+def test_an_object_of_no_class_is_not_written(tmp_path):
+    note = Annotation("a.tif", (4, 4), np.array([[0, 0, 2, 2.0]]), ["castle"])
+    with pytest.raises(ChipError, match="a.json: an object of a.tif is of class 'castle', which is none of ship"):
+        write_coco(tmp_path / "a.json", [note], NAMES)
 
 
 def coco_file(path, segmentation=None, **changes):
@@ -131,6 +213,8 @@ def test_voc_as_labelimg_and_arcgis_write_it(tmp_path):
         ({"bbox": [5, 5, -2, 3]}, "no area or is reversed"),
         ({"segmentation": {"size": [4, 4], "counts": [16]}}, r"segmentation of annotation 7.*\[4, 4\]"),
         ({"segmentation": [[1, 2]]}, "segmentation of annotation 7"),
+        ({"iscrowd": 2}, "annotation 7 has iscrowd 2. It is 0 or 1"),
+        ({"iscrowd": "1"}, "annotation 7 has iscrowd '1'. It is 0 or 1"),
     ],
 )
 def test_bad_coco_names_file_and_annotation(tmp_path, changes, message):

@@ -5,6 +5,7 @@
           train/labels/tank/000123.tif   one folder a class, 0 = background, each instance its own id
           train/boxes.json           instead of labels/ where a source has boxes only (COCO)
 
+One id in a chip's raster is one instance, also where its parts lie apart; the same id in another chip is another one.
 Boxes are half-open pixel boxes (x0, y0, x1, y1): x1 and y1 are the first column and row outside. Labels run 1..K in
 the order of `DatasetInfo.classes`; 0 is background.
 """

@@ -82,6 +82,8 @@ def read_arcgis(folder, out, split="train", *, val=0.2, test=0.2, seed=0, resolu
         for stem, name in _splits(export, info, split, val, test, seed).items()
     ]
     masks = any(export.masks for export in exports.values())
+    if masks:
+        info.recipe["read"]["boxes_drawn_as_masks"] = sum(export.unmasked for export in exports.values())
     bar = tqdm(chips, desc=f"chips of {info.name}", unit="chip", disable=not progress, delay=1)
     return write_chips(out, info, ((name, _chip(export, stem, info, masks)) for name, export, stem in bar))
 
@@ -103,9 +105,9 @@ def _info(export, out, resolution):
         nodata = float(np.float32(nodata))
     read = {"made_by": "read_arcgis", "export": export.folder.name, "format": export.mode, **dict.fromkeys(COUNTED, 0)}
     return DatasetInfo(
-        ours.get("name") or out.name, export.classes, bands, dtype, size, resolution, crs.to_string() if crs else "",
-        nodata, licence=ours.get("licence", ""), citation=ours.get("citation", ""),
-        recipe={**ours.get("recipe", {}), "read": read},
+        ours.get("name") or out.name, export.classes, bands, dtype, size, resolution,
+        ours.get("crs") or (crs.to_string() if crs else ""), nodata, licence=ours.get("licence", ""),
+        citation=ours.get("citation", ""), recipe={**ours.get("recipe", {}), "read": read},
     )
 
 
@@ -160,7 +162,8 @@ def _chip(export, stem, info, masks):
         names = [export.named(name, labels, name_first=annotation.crowd is not None) for name in annotation.names]
         told["crowd_taken_as_objects"] += sum(annotation.crowd or ())
         if masks:
-            chip.instances = _drawn(annotation, names, told)
+            masked = box_masks(annotation.boxes, annotation.size) if annotation.masks is None else annotation.masks
+            chip.instances = instance_rasters(masked, names, told)
         else:
             chip.boxes = _cut(annotation, labels, told)
             chip.labels = np.array([info.classes.index(name) + 1 for name in names], np.int64)
@@ -178,14 +181,6 @@ def _ids(path, image_path, place, told):
         raise ChipError(f"{path}: the label raster is {bands.shape[1:]} (rows, columns), its image {image_path} is "
                         f"{image.shape[1:]}. Export both again with one tile size.")
     return one_band(bands, path, told)
-
-
-def _drawn(annotation, names, told):
-    masks = annotation.masks
-    if masks is None:
-        masks = box_masks(annotation.boxes, annotation.size)
-        told["boxes_drawn_as_masks"] += len(masks)
-    return instance_rasters(masks, names, told)
 
 
 def _cut(annotation, path, told):

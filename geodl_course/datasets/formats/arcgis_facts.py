@@ -207,7 +207,7 @@ class Tally:
                  "StdDev": (b["M2"] / max(b["Num"], 1)) ** 0.5}
                 for name, b in zip(info.bands, bands, strict=True)
             ],
-            OURS: {key: getattr(info, key) for key in ("name", "resolution", "licence", "citation", "recipe")},
+            OURS: {key: getattr(info, key) for key in ("name", "resolution", "crs", "licence", "citation", "recipe")},
         }
         stats = {
             "Version": 1, "NumBands": len(info.bands), "TileSizeX": size, "TileSizeY": size, "NumClasses": len(names),

@@ -28,6 +28,7 @@ class Export:
     images: dict[str, Path]  # by stem
     objects: dict = field(default_factory=dict)  # by stem: {class: label raster}, or size -> Annotation
     masks: bool = False  # whether objects have masks
+    unmasked: int = 0  # COCO objects without
 
     def named(self, text, path, name_first=False):
         """The class that the label `path` calls `text`: its value, or else its name (or the other way round)."""
@@ -163,8 +164,12 @@ def _find_coco(export):
         check_reference(a, "image_id", entries, path)
         check_reference(a, "category_id", categories, path)
         entries[a["image_id"]][1].append(a)
-    export.masks = any(a.get("segmentation") for a in coco["annotations"])
+    export.unmasked = sum(not a.get("segmentation") for a in coco["annotations"])
+    export.masks = export.unmasked < len(coco["annotations"])
     export.classes = [composed(name) for name in coco_annotations(coco | {"images": [], "annotations": []}, path)[1]]
+    for name in export.classes:
+        if export.classes.count(name) > 1:
+            raise ChipError(f"{path}: two categories are called '{name}'. Rename one of them.")
     for entry, annotations in entries.values():
         stem = Path(str(entry["file_name"]).replace("\\", "/")).stem
         if stem in export.objects or stem not in export.images:
