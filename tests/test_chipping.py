@@ -317,3 +317,18 @@ def test_nan_as_nodata(tmp_path):
     folder = cut(scene, [("a", pixel_box(4, 8, 9, 12))], tmp_path / "out")
     assert math.isnan(read_info(folder).nodata) and read_info(folder).mean == [2.0]
     validate(folder)
+
+
+def test_each_split_may_have_its_own_overlap(scene, tmp_path):
+    rows = [("a", pixel_box(2, 3, 12, 10))]
+    layer = write_objects(tmp_path / "o.gpkg", rows)
+    far = write_scene(tmp_path / "far.tif", np.ones((3, 96, 128), np.uint8), transform=from_origin(0, 0, CELL, CELL))
+    near = write_objects(tmp_path / "far.gpkg", [("a", shapely.box(1, -5, 6, -1))])
+    folder = chip_scenes(
+        [(scene, layer, "train"), (far, near, "val")], tmp_path / "out", class_field="type", size=32,
+        overlap={"train": 16}, progress=False,
+    )  # fmt: skip
+    counts = read_info(folder).counts
+    assert counts["train"]["chips"] == 7 * 5 and counts["val"]["chips"] == 4 * 3
+    with pytest.raises(ChipError, match="a scene that is split has one overlap"):
+        chip_scene(scene, layer, tmp_path / "no", class_field="type", size=32, overlap={"train": 16}, progress=False)

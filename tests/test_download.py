@@ -137,8 +137,11 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_the_catalogue_is_complete():
     for name, entry in catalog().items():
+        assert entry["licence"] and entry["citation"] and entry["title"] and entry["about"]
+        if "doi" in entry:
+            assert entry["doi"].startswith("10.") and entry["doi"] in entry["citation"] and "files" not in entry
+            continue
         assert entry["base"].startswith("https://") and entry["base"].endswith("/"), name
-        assert entry["licence"] and entry["citation"] and entry["title"]
         assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in entry["files"].values())
         assert set(entry.get("urls", {})) | set(entry.get("names", {})) <= set(entry["files"])
         assert not any(p.startswith("/") or ".." in p for p in entry["files"])

@@ -184,6 +184,46 @@ def test_what_no_scene_can_be_made_of_is_refused_with_the_next_step(tmp_path, ch
         terrain.terrain_scene(*paths, tmp_path, "scene", **settings)
 
 
+def test_a_void_that_is_not_declared_is_no_height(tmp_path):
+    dem = hilly()
+    dem[3, 4] = -9999
+    paths = written(tmp_path, dem, nodata=-1.0)
+    with pytest.raises(ChipError, match="dem.tif: heights run from -9999 to .*-a_nodata.*height_unit"):
+        terrain.terrain_scene(*paths, tmp_path, "scene")
+    assert not list(tmp_path.glob("scene.*"))
+    undeclared = np.full((40, 50), np.nan, np.float32)
+    undeclared[:, 20:] = hilly()[:, 20:]
+    tif, _ = terrain.terrain_scene(*written(tmp_path, undeclared, nodata=np.nan), tmp_path, "half")  # NaN needs no word
+    with rasterio.open(tif) as raster:
+        valid = raster.read(1) > 0
+    assert valid[:, 21:].all() and not valid[:, :21].any()
+
+
+def test_polygons_in_degrees_are_brought_to_the_dem_and_crossing_ones_refused(tmp_path):
+    import geopandas
+
+    dem, layer = written(tmp_path)
+    table = geopandas.read_file(layer)
+    table.to_crs("EPSG:4326").to_file(tmp_path / "degrees.geojson", engine="pyogrio")
+    _, gpkg = terrain.terrain_scene(dem, tmp_path / "degrees.geojson", tmp_path, "scene")
+    found = geopandas.read_file(gpkg)
+    assert found.crs.to_epsg() == 26917
+    assert all(a.symmetric_difference(b).area < 0.1 for a, b in zip(found.geometry, table.geometry, strict=True))
+    bow = shapely.Polygon([(420010, 4189960), (420030, 4189980), (420030, 4189960), (420010, 4189980)])
+    with pytest.raises(ChipError, match="faces.gpkg: feature 1 crosses itself"):
+        terrain.terrain_scene(*written(tmp_path, shapes=[bow]), tmp_path, "bow")
+
+
+def test_a_dem_that_is_none_or_whose_cells_are_not_square_is_refused(tmp_path):
+    dem, layer = written(tmp_path)
+    with rasterio.open(dem, "r+") as raster:
+        raster.transform = from_origin(420000, 4190000, 2, 3)
+    with pytest.raises(ChipError, match="cells of 2 x 3 are not square.*gdalwarp"):
+        terrain.terrain_scene(dem, layer, tmp_path, "scene")
+    with pytest.raises(ChipError, match="faces.gpkg: cannot be read as a raster"):
+        terrain.terrain_scene(layer, layer, tmp_path, "scene")
+
+
 def test_heights_in_feet_are_brought_to_metres(tmp_path):
     feet = plane(0.5, 0) / np.float32(0.3048)
     tif, _ = terrain.terrain_scene(*written(tmp_path, feet), tmp_path, "scene", height_unit=0.3048)

@@ -78,6 +78,13 @@ def _make_buildings(out, **recipe):
     return import_buildings(fetch("buildings"), out, **recipe)
 
 
+def _make_vfill(out, **recipe):
+    from geodl_course.datasets.download import fetch
+    from geodl_course.datasets.vfill import import_vfill
+
+    return import_vfill(fetch("vfill"), out, **recipe)
+
+
 def _make_fills(out, **recipe):
     from geodl_course.datasets.valley_fills import QUICK, make_valley_fills
 
@@ -93,4 +100,5 @@ def _make_large_fills(out, **recipe):
 MAKERS = {
     "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "buildings": _make_buildings,
     "valley_fills": _make_fills, "valley_fills_512": _make_large_fills,
+    "vfill": _make_vfill,
 }

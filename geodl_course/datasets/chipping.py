@@ -9,7 +9,8 @@ The rules, which lecture 01 tells:
   counts the objects that get no pixel: smaller than a cell, or wholly under a later one.
 * An object that a chip border cuts keeps the part inside as an instance of its own when at least `min_visible` of its
   area is inside and the part is at least 2 pixels wide and high. Smaller rests become background.
-* Chips without a valid pixel are left out. A raster smaller than a chip is filled up with nodata.
+* Chips without a valid pixel are left out. A raster smaller than a chip is filled up with nodata. Of the train chips
+  without an object the share `empty` is kept: all, unless asked. Val and test keep all of theirs.
 * split="spatial": chips are ordered along a direction that `seed` draws; the block at one end becomes val, the one at
   the other end test, and all between train. Then train chips that touch a val or test chip, also at a corner or by
   overlap, are dropped, and val chips that touch a test chip. `recipe` in dataset.json says how many.
@@ -39,14 +40,16 @@ def chip_scene(scene, objects, out, *, class_field, split="spatial", **settings)
 
 def chip_scenes(
     scenes, out, *, class_field, layer=None, size=128, overlap=0, val=0.2, test=0.2, seed=0, name=None,
-    min_visible=0.3, classes=None, licence="", citation="", recipe=None, progress=True,
+    min_visible=0.3, empty=1.0, classes=None, licence="", citation="", recipe=None, progress=True,
 ):
     """Cut [(raster path, vector path, "train" | "val" | "test" | "spatial"), ...] into one chip folder `out`.
 
     `class_field` is the column that holds the class; `classes` fixes their order (default: sorted); `layer` names the
     layer of a vector file that has several. `size` and
-    `overlap` are pixels, `val` and `test` shares of the chips of a "spatial" scene. The module's docstring states the
-    rules. Returns the path; raises ChipError naming file, feature and next step. Lecture 01 builds it.
+    `overlap` are pixels, or pixels for each split as {"train": 64}, the others 0, where no scene is "spatial"; `val`
+    and `test` are shares of the chips of a "spatial" scene; `empty` is the share of the train chips without an object
+    that is kept, drawn by `seed`. The module's docstring states the rules. Returns the path; raises ChipError naming
+    file, feature and next step. Lecture 01 builds it.
     """
     from tqdm import tqdm
 
@@ -54,6 +57,8 @@ def chip_scenes(
     refuse_existing(out)
     if not 0 <= min_visible <= 1:
         raise ChipError(f"min_visible {min_visible} is a share of an object's area: choose a number from 0 to 1.")
+    if not 0 <= empty <= 1:
+        raise ChipError(f"empty {empty} is a share of the chips without an object: choose a number from 0 to 1.")
     sources = [_open_scene(scene, size) for scene, _, _ in scenes]
     _check_alike(sources)
     layers = [
@@ -63,11 +68,11 @@ def chip_scenes(
     classes = _class_names(classes, layers, class_field)
     plan, told = _plan(sources, [split for _, _, split in scenes], size, overlap, val, test, seed)
     told |= {key: sum(objects.told[key] for objects in layers) for key in layers[0].told}
-    told["objects_without_pixel"] = 0  # counted while the chips are cut
+    told |= {"objects_without_pixel": 0, "empty_train_chips_left_out": 0}  # counted while the chips are cut
     first = sources[0]
     made = {
         "made_by": "chip_scenes", "scenes": [Path(s).name for s, _, _ in scenes], "class_field": class_field,
-        "overlap": overlap, "min_visible": min_visible, "splits": [split for _, _, split in scenes],
+        "overlap": overlap, "min_visible": min_visible, "empty": empty, "splits": [split for _, _, split in scenes],
         "val": val, "test": test, "seed": seed, **told, **(recipe or {}),
     }
     info = DatasetInfo(
@@ -76,7 +81,7 @@ def chip_scenes(
     )
     total = sum(len(p) for p in plan)
     with tqdm(total=total, desc=f"chips of {info.name}", unit="chip", disable=not progress, delay=1) as bar:
-        return write_chips(out, info, _cut(sources, layers, plan, info, min_visible, bar))
+        return write_chips(out, info, _cut(sources, layers, plan, info, min_visible, empty, bar))
 
 
 # --------------------------------------------------------------------------------------------- scene
@@ -295,7 +300,10 @@ def spatial_split(corners, val, test, seed):
 
 def _plan(sources, wanted, size, overlap, val, test, seed):
     """For each scene its [(row, col, split), ...], and what was dropped."""
-    corners = [windows(src.height, src.width, size, overlap) for src in sources]
+    if isinstance(overlap, dict) and "spatial" in wanted:
+        raise ChipError(f"overlap {overlap}: a scene that is split has one overlap. Give one number of pixels.")
+    shared = [overlap.get(split, 0) if isinstance(overlap, dict) else overlap for split in wanted]
+    corners = [windows(src.height, src.width, size, px) for src, px in zip(sources, shared, strict=True)]
     splits, corners_on_map = [], []
     for src, split, places in zip(sources, wanted, corners, strict=True):
         if split not in (*SPLITS, "spatial"):
@@ -329,11 +337,11 @@ def _plan(sources, wanted, size, overlap, val, test, seed):
 # ------------------------------------------------------------------------------------------- cutting
 
 
-def _cut(sources, layers, plan, info, min_visible, bar):
+def _cut(sources, layers, plan, info, min_visible, empty, bar):
     """Yield (split, Chip) of all scenes; a strip of chips is read and rasterised at a time."""
     import rasterio
 
-    number = 0
+    number, draw = 0, np.random.default_rng(info.recipe["seed"])
     for src, layer, places in zip(sources, layers, plan, strict=True):
         visible = _visible_parts(layer.polygons, places, info.chip_size, min_visible)
         laid, seen = np.zeros((2, len(layer.polygons)), bool)
@@ -349,7 +357,9 @@ def _cut(sources, layers, plan, info, min_visible, bar):
                         continue
                     chip = _cut_chip(src, strip, ids, (row, col), visible.get((row, col), ((), ())), info)
                     bar.update()
-                    if chip is not None:
+                    if chip is not None and split == "train" and not chip.instances and draw.random() >= empty:
+                        info.recipe["empty_train_chips_left_out"] += 1
+                    elif chip is not None:
                         chip.stem = f"{number:06d}"
                         number += 1
                         yield split, chip
@@ -400,8 +410,9 @@ def _cut_chip(src, strip, ids, corner, parts, info):
     instances = {}
     for name, raster in ids.items():
         window = raster[:, col : col + size]
-        if window.any():
-            instances[name] = _fill(_renumber(window, *parts), size, 0)
+        kept = _renumber(window, *parts)
+        if kept.any():
+            instances[name] = _fill(kept, size, 0)
     transform = src.transform * src.transform.translation(col, row)
     return Chip("", image, instances, transform=transform, crs=src.crs)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 BANDS = {"slopeshade": (0, 1), "slope": (0, 90), "hillshade": (0, 1), "topographic position": (-30, 30)}
 STEEPEST = 60.0  # degrees that slopeshade draws black
+LOWEST, HIGHEST = -500.0, 9000.0  # metres: the shore of the Dead Sea and Mount Everest lie within
 STRIP = 1024  # rows of a scene that are worked on at a time
 
 
@@ -98,16 +99,28 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
     `dem` is a raster of one band, `polygons` a vector layer with one feature an object, all of class `kind`, and
     `extent` a layer that says where the objects were mapped: outside it bands are void and polygons are cut off.
     `cell` averages the DEM to coarser cells (metres; default: its own). `height_unit` is metres per unit of height.
-    Raises ChipError for a DEM without a projected CRS, a layer without a CRS or without polygons, and a finer cell.
+    Layers in another CRS are brought to the DEM's. Raises ChipError for a DEM that cannot be read, has no projected CRS
+    (degrees are none), cells that are not square or heights that no land has (undeclared voids), for a layer without a
+    CRS, with points or lines or with polygons that cross themselves, and for a finer cell.
     """
     import rasterio
 
+    from geodl_course.chips import ChipError
+
     folder = Path(folder)
-    with rasterio.open(dem) as src:
+    try:
+        opened = rasterio.open(dem)
+    except rasterio.errors.RasterioIOError as error:
+        raise ChipError(f"{dem}: cannot be read as a raster ({error}). Check the path or get it again.") from error
+    with opened as src:
         grid = _grid(src, dem, cell)
         outline = None if extent is None else _read_polygons(extent, src).geometry.union_all()
         shapes = _read_polygons(polygons, src).geometry.to_numpy()
-        _write_bands(folder / f"{name}.tif", src, grid, outline, height_unit)
+        try:
+            _write_bands(folder / f"{name}.tif", src, grid, outline, height_unit)
+        except BaseException:
+            (folder / f"{name}.tif").unlink(missing_ok=True)  # half of a scene is none
+            raise
         write_polygons(folder / f"{name}.gpkg", _clip(shapes, outline), kind, src.crs)
     return folder / f"{name}.tif", folder / f"{name}.gpkg"
 
@@ -115,6 +128,7 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
 def _grid(src, path, cell):
     """Cell in metres, how many DEM cells that is, and height, width and transform of the scene."""
     from geodl_course.chips import ChipError
+    from geodl_course.datasets.chipping import metres
 
     if src.count != 1:
         raise ChipError(f"{path} has {src.count} bands, a DEM has one. Take it out with gdal_translate -b.")
@@ -123,7 +137,7 @@ def _grid(src, path, cell):
             f"{path} has no projected CRS, so its cells have no size in metres and slopes cannot be computed. "
             "Reproject it, for example with gdalwarp -t_srs EPSG:26917."
         )
-    own = src.res[0] * src.crs.linear_units_factor[1]
+    own = metres(src)
     ratio = 1.0 if cell is None else cell / own
     if ratio < 0.999:
         raise ChipError(f"{path} has cells of {own:g} m; {cell:g} m would be finer. Choose {own:g} m or more.")
@@ -155,6 +169,7 @@ def _write_bands(path, src, grid, outline, height_unit):
                 1, window=window, masked=True, out_shape=(end - top, width), resampling=Resampling.average
             )  # fmt: skip
             heights = np.ma.masked_invalid(heights).astype(np.float32).filled(np.nan) * np.float32(height_unit)
+            _check_heights(heights, src.name)
             bands = terrain_bands(heights, cell)[:, row - top : row - top + min(STRIP, height - row)]
             if outline is not None:
                 here = transform * transform.translation(0, row)
@@ -163,6 +178,18 @@ def _write_bands(path, src, grid, outline, height_unit):
         raster.descriptions = tuple(BANDS)
         raster.scales = tuple((high - low) / 254 for low, high in BANDS.values())
         raster.offsets = tuple(low - (high - low) / 254 for low, high in BANDS.values())
+
+
+def _check_heights(heights, path):
+    from geodl_course.chips import ChipError
+
+    heights = heights[~np.isnan(heights)]
+    low, high = heights.min(initial=0), heights.max(initial=0)
+    if low < LOWEST or high > HIGHEST:
+        raise ChipError(
+            f"{path}: heights run from {low:g} to {high:g} m, which is no land. Declare the value of voids with "
+            "gdal_edit.py -a_nodata, or say what a unit of height is: height_unit (0.3048 for feet)."
+        )
 
 
 def _read_polygons(path, src):

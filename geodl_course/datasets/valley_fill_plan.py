@@ -8,7 +8,7 @@ from geodl_course.datasets.valley_fill_relief import smooth_noise
 THIN = 4  # cells between the rows and columns of the coarse raster on which plans are tried first
 
 
-def plan_mines(rng, relief, most=8):
+def plan_mines(rng, relief, most=10):
     """Mines on the highest ground, with room between them; each starts at a seam 15 to 60 m below its top."""
     shape = relief.dem.shape
     extent = shape[0] * works.CELL
@@ -18,7 +18,7 @@ def plan_mines(rng, relief, most=8):
     mines = []
     for node in rng.permutation(tops):
         centre, radius = relief.points[node], rng.uniform(350, 650)
-        if any(np.hypot(*(centre - mine.centre)) < 0.85 * (mine.radius + radius) for mine in mines):
+        if any(np.hypot(*(centre - mine.centre)) < 0.8 * (mine.radius + radius) for mine in mines):
             continue
         level = relief.height[node] - rng.uniform(15, 60)
         mines.append(works.plan_mine(rng, shape, centre, radius, level, fields))
@@ -44,9 +44,11 @@ def strip(rng, dem, mines):
         works.strip_bench(dem, seam, amount, rng.uniform(6, 11))
 
 
-def plan_fills(rng, relief, mines):
-    """Fills to try: toes on streams of 4 to 80 ha below a mine, most of the wide valleys first, high fills first."""
-    nodes = np.flatnonzero((relief.area > 4e4) & (relief.area < 8e5) & (rng.random(len(relief.area)) < 0.4))
+def plan_fills(rng, relief, mines, least=4):
+    """Fills of `least` to 8 steps to try: toes on streams of 4 to 80 ha below a mine, most of the wide valleys first,
+    high fills first.
+    """
+    nodes = np.flatnonzero((relief.area > 4e4) & (relief.area < 8e5) & (rng.random(len(relief.area)) < 0.6))
     nodes = nodes[np.argsort(rng.normal(0, 0.5, len(nodes)) - np.log(relief.area[nodes]))]
     far = nodes
     for _ in range(10):
@@ -62,7 +64,7 @@ def plan_fills(rng, relief, mines):
         for share in (1, rng.uniform(0.6, 0.85)):  # where no fill up to the mine fits, a lower one may
             total = (mine.level - relief.height[node]) * share - rng.uniform(1, 5)
             steps = round(total / rng.uniform(13, 18))
-            if mine.inside[row, col] > -800 and 4 <= steps <= 8:
+            if mine.inside[row, col] > -800 and least <= steps <= 8:
                 rises = total / steps * rng.uniform(0.85, 1.15, steps)
                 yield works.Fill(
                     toe, relief.height[node], axis, rng.normal(3e-4, 6e-4), rises, rng.uniform(0.44, 0.54),
@@ -70,11 +72,11 @@ def plan_fills(rng, relief, mines):
                 )  # fmt: skip
 
 
-def fill_valleys(rng, dem, relief, mines):
+def fill_valleys(rng, dem, relief, mines, least=4):
     """Lay all fills that fit; returns [(Fill, rows, cols, face), ...] and the ground (H, W) bool that they cover."""
     taken, faces = np.zeros(dem.shape, bool), []
     few = (slice(THIN // 2, None, THIN),) * 2
-    for fill in plan_fills(rng, relief, mines):
+    for fill in plan_fills(rng, relief, mines, least):
         row, col = (fill.toe[::-1] / works.CELL).astype(int)
         if taken[row, col] or works.lay_fill(dem[few], fill, taken[few], THIN * works.CELL) is None:
             continue

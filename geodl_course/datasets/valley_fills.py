@@ -4,7 +4,10 @@ A valley fill takes the rock above a coal seam into the head of the next valley;
 benches. Each scene is a DEM and a layer of faces; `terrain_scene` draws it as slopeshade, slope, hillshade and
 topographic position, as it does any DEM with polygons; then it is cut into chips like every other scene.
 
-QUICK averages the DEM to cells of 4 m, so that a chip of 128 px shows 512 m; FULL keeps 2 m, 1024 m in 512 px.
+QUICK averages the DEM to cells of 4 m, so that a chip of 128 px shows 512 m; FULL keeps 2 m, 1024 m in 512 px, and
+leaves out faces of four steps, which are small in so large a chip. Train chips overlap by half, so that each face is
+whole in one of them, and of those without a face one in four stays; val and test chips lie side by side and are all
+there.
 """
 
 import shutil
@@ -21,8 +24,9 @@ from geodl_course.datasets.valley_fill_works import CELL
 
 CLASSES = ["valley_fill"]
 CRS = "EPSG:26917"
-QUICK = dict(scenes=7, size=128, cell=4.0)
-FULL = dict(scenes=20, size=512, cell=2.0)
+QUICK = dict(scenes=10, size=128, cell=4.0, steps=4)
+FULL = dict(scenes=20, size=512, cell=2.0, steps=5)
+SHARES = dict(train=0.5, val=0.3, test=0.2)  # of the scenes: faces are few and large, so val takes more than a fifth
 
 
 @dataclass
@@ -35,8 +39,11 @@ class Scene:
     origin: tuple
 
 
-def make_scene(seed, size=2048):
-    """The terrain of one scene of (size, size) cells of 2 m. The same seed gives the same bytes."""
+def make_scene(seed, size=2048, steps=4):
+    """The terrain of one scene of (size, size) cells of 2 m, with faces of at least `steps` steps, four to eight.
+
+    The same seed gives the same bytes.
+    """
     from scipy.ndimage import binary_dilation, gaussian_filter
 
     rng = np.random.default_rng([seed, 3])
@@ -46,7 +53,7 @@ def make_scene(seed, size=2048):
     plan.strip(rng, dem, mines)
     for mine in mines:
         plan.works.level_tops(dem, mine, rng)
-    fills, taken = plan.fill_valleys(rng, dem, relief, mines)
+    fills, taken = plan.fill_valleys(rng, dem, relief, mines, steps)
     plan.roads(rng, dem, taken)
     made = binary_dilation(np.abs(dem - relief.dem) > 0.02, iterations=2)
     dem = np.where(made, gaussian_filter(dem, 0.6), dem)
@@ -66,14 +73,14 @@ def outline(face, row, col):
     return polygon.simplify(1.0)
 
 
-def write_scene(folder, seed, name="scene", cell=QUICK["cell"], size=2048):
+def write_scene(folder, seed, name="scene", cell=QUICK["cell"], size=2048, steps=4):
     """Write `name`_dem.tif, `name`_faces.gpkg and, drawn from them, `name`.tif and `name`.gpkg; returns these two."""
     import rasterio
     from shapely import transform
 
     from geodl_course.datasets.terrain import terrain_scene, write_polygons
 
-    scene = make_scene(seed, size)
+    scene = make_scene(seed, size, steps)
     dem, faces = Path(folder) / f"{name}_dem.tif", Path(folder) / f"{name}_faces.gpkg"
     x, y = scene.origin
     profile = dict(
@@ -90,13 +97,17 @@ def write_scene(folder, seed, name="scene", cell=QUICK["cell"], size=2048):
 
 
 def make_valley_fills(
-    out, scenes=QUICK["scenes"], size=QUICK["size"], cell=QUICK["cell"], seed=0, workers=2, extent=2048, progress=True
-):
+    out, scenes=QUICK["scenes"], size=QUICK["size"], cell=QUICK["cell"], steps=QUICK["steps"], seed=0, workers=2,
+    extent=2048, progress=True,
+):  # fmt: skip
     """Chip folder `out` of `size`-px chips in cells of `cell` metres; the scenes stay beside it in `out`_scenes.
 
-    The last seventh of the scenes is test, the seventh before it val, the others train, so that no split shares ground
-    with another. `extent` is the side of a DEM in 2-m cells.
+    Each scene is wholly train, val or test, in the shares of SHARES, so that no split shares ground with another.
+    `extent` is the side of a DEM in 2-m cells, `steps` the least number of steps of a face; `workers` processes make
+    the scenes.
     """
+    from tqdm import tqdm
+
     from geodl_course.chips import ChipError
     from geodl_course.datasets.chipping import chip_scenes
 
@@ -112,17 +123,19 @@ def make_valley_fills(
     names = [f"scene_{index}" for index in range(scenes)]
     seeds = [100 * seed + index for index in range(scenes)]
     with ProcessPoolExecutor(min(workers, scenes), mp_context=get_context("spawn")) as pool:
-        settings = ([half_made] * scenes, seeds, names, [cell] * scenes, [extent] * scenes)
-        written = list(pool.map(write_scene, *settings))
+        same = ([value] * scenes for value in (cell, extent, steps))
+        made = pool.map(write_scene, [half_made] * scenes, seeds, names, *same)
+        written = list(tqdm(made, "scenes of valley_fills", scenes, unit="scene", disable=not progress, delay=1))
     shutil.rmtree(folder, ignore_errors=True)
     half_made.rename(folder)
-    held = max(round(scenes / 7), 1)
-    splits = ["train"] * (scenes - 2 * held) + ["val"] * held + ["test"] * held
+    held = {split: max(round(scenes * SHARES[split]), 1) for split in ("val", "test")}
+    splits = ["train"] * (scenes - sum(held.values())) + ["val"] * held["val"] + ["test"] * held["test"]
     sources = [
         (folder / tif.name, folder / gpkg.name, split) for (tif, gpkg), split in zip(written, splits, strict=True)
     ]
     return chip_scenes(
         sources, out, class_field="type", size=size, name="valley_fills", classes=CLASSES, progress=progress,
+        overlap={"train": size // 2}, empty=0.25, seed=seed,
         licence="CC BY 4.0 (generated by this course)", citation="geodl_course, datasets/valley_fills.py",
-        recipe=dict(maker="valley_fills", scenes=scenes, size=size, cell=cell, seed=seed, extent=extent),
+        recipe=dict(maker="valley_fills", scenes=scenes, size=size, cell=cell, steps=steps, seed=seed, extent=extent),
     )  # fmt: skip
