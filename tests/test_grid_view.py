@@ -103,6 +103,15 @@ def test_drawing_shows_what_was_computed_and_reuses_its_artists():
     assert widgets.png(figure) != first
 
 
+def test_the_legend_names_what_is_in_the_picture():
+    def named(given):
+        return {text.get_text() for text in widgets.grid_draw(widgets.grid_compute(given)).legends[0].get_texts()}
+
+    only_a_network_has = {"the network says", "other box of the cell", "sure boxes of all cells", "responsible box"}
+    assert only_a_network_has <= named(state(output=said()))
+    assert not only_a_network_has & named(state()) and "its object" in named(state())
+
+
 def test_chip_without_objects():
     empty = state(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), output=said())
     data = widgets.grid_compute(empty)

@@ -50,6 +50,13 @@ def test_every_object_gets_an_anchor_however_bad():
     assert there.forced.tolist() == [True]
 
 
+def test_without_force_an_object_may_wait_for_another_map():
+    data = widgets.anchors_compute(anchor_state(sizes=(4,), ratios=(1.0,), force=False))
+    assert (data.labels != 1).all() and not data.forced.any()
+    assert f"{len(OBJECTS)} of {len(OBJECTS)} objects" in widgets.anchors_words(data)
+    assert "rely on" not in widgets.anchors_words(data) and "on this map" in widgets.anchors_words(data)
+
+
 @settings(max_examples=20, deadline=None)
 @given(stride=st.sampled_from([4, 8, 16, 32]), seed=st.integers(0, 10**6), negative=st.floats(0.1, 0.4))
 def test_anchor_cell_is_one_cell_of_the_whole_map(stride, seed, negative):

@@ -23,7 +23,8 @@ class AnchorState:
     image: (H, W, 3) for display; boxes: (M, 4) float pixel xyxy, half-open; stride: pixels between two cells of the
     feature map; row, col: the cell; sizes: square roots of the anchors' areas in pixels; ratios: height over width;
     cells: instead of sizes and ratios, a cell's anchors {stride: (A, 4)} in pixels from its upper left corner, for
-    detectors whose maps each have their own; positive, negative: IoU thresholds.
+    detectors whose maps each have their own; positive, negative: IoU thresholds; force: whether an object without a
+    positive anchor gets its best one all the same (not where it may have one on another map).
     """
 
     image: np.ndarray
@@ -36,6 +37,7 @@ class AnchorState:
     cells: dict | None = None
     positive: float = 0.7
     negative: float = 0.3
+    force: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def anchors_compute(state):
     iou = box_iou(every, state.boxes)
     iou = torch.cat([iou, iou.new_zeros(len(iou), 1)], 1)  # one column that is no object: a chip may have none
     valid = torch.arange(iou.shape[1])[None] < len(state.boxes)
-    matched, label = match_boxes(iou[None], valid, state.positive, state.negative, True)
+    matched, label = match_boxes(iou[None], valid, state.positive, state.negative, state.force)
     best = iou.amax(1)
     on_map = (rows, cols, len(cell))
     here = (state.row, state.col)
@@ -164,7 +166,7 @@ def anchors_words(data):
         f"<b>{here[1]} positive, {here[-1]} ignored, {here[0]} negative</b> of {len(data.anchors)} anchors.<br>"
         f"Whole map: {total[1]} positive, {total[-1]} ignored, {total[0]} negative of {data.labels.numel()}. "
         f"{low} of {len(state.boxes)} objects have no anchor with IoU {state.positive:.2f} or more"
-        f"{' and rely on their best one' if low else ''}."
+        f"{(' and rely on their best one' if state.force else ' on this map') if low else ''}."
     )
 
 
@@ -177,7 +179,7 @@ def anchors(
     image: (C, H, W), any bands and dtype that `plots.to_rgb` takes (info: its data set's `DatasetInfo`); boxes: (M, 4)
     float pixel xyxy; strides, sizes, ratios: what can be chosen; cells: instead of these, each map's own anchors of a
     cell, {stride: (A, 4)} in pixels from the cell's upper left corner; start: first values of any field of
-    `AnchorState` (stride, row, col, sizes, ratios, positive, negative). Lectures 02 and 04 use it.
+    `AnchorState` (stride, row, col, sizes, ratios, positive, negative, force). Lectures 02 and 04 use it.
     """
     import ipywidgets
 

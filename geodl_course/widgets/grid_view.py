@@ -125,7 +125,7 @@ _BOX_STYLE = {
 
 def grid_draw(data, figure=None):
     """`GridData` → figure; updates the artists of `figure` where one is given (made by this function)."""
-    figure = figure or _new_grid_figure()
+    figure = figure or _new_grid_figure(network=data.state.output is not None)
     art = artists(figure)
     state, grid = data.state, len(data.answers)
     show_image(art["image"], state.image)
@@ -165,7 +165,8 @@ def _number_word(data, i):
     return " ".join([f"{said:.2f}"] * (said == said) + [f"→ {wanted:.2f}"] * (wanted == wanted))  # NaN equals nothing
 
 
-def _new_grid_figure():
+def _new_grid_figure(network):
+    """The artists; without a network the legend leaves out what only a network has."""
     figure, left, right = new_figure()
     lines = {"facecolors": "none", "edgecolors": "white", "linewidths": 0.5, "alpha": 0.6}
     left.add_collection(PolyCollection([], **lines, gid="grid"))
@@ -173,10 +174,13 @@ def _new_grid_figure():
     left.add_collection(PolyCollection([], **answering, gid="answering"))
     for name, (colour, style, width, word) in _BOX_STYLE.items():
         left.add_collection(outlines(f"boxes {name}", colour, style, width))
-        left.plot([], [], color=colour, linestyle=style, linewidth=width, label=word)
+        if network or name in ("responsible", "lost"):
+            label = word if network else word.replace("responsible box", "its object")
+            left.plot([], [], color=colour, linestyle=style, linewidth=width, label=label)
     left.add_collection(outlines("cell", "white", "-", 1.6))
     left.scatter([], [], color=plots.GROUND_TRUTH, s=9, gid="centres", label="centre of an object")
-    right.add_collection(PolyCollection([], facecolors="#0072B2", gid="said", label="the network says"))
+    words = "the network says" if network else None
+    right.add_collection(PolyCollection([], facecolors="#0072B2", gid="said", label=words))
     right.scatter([], [], marker="D", s=26, facecolors="none", edgecolors="black", gid="wanted", label="it should say")
     right.axvline(0, color="black", linewidth=0.8)
     right.set(xlim=(-0.2, 1.25), title="the numbers of the cell")
