@@ -245,7 +245,8 @@ def test_chips_are_whole_and_splits_share_no_ground(chips):
     validate(chips)
     assert info.classes == ["valley_fill"] and info.chip_size == 128 and info.resolution == pytest.approx(4.0)
     assert info.recipe["cell"] == 4.0 and info.recipe["maker"] == "valley_fills"
-    assert [info.counts[split]["chips"] for split in ("train", "val", "test")] == [4, 4, 4]
+    left_out = info.recipe["empty_train_chips_left_out"]
+    assert [info.counts[split]["chips"] for split in ("train", "val", "test")] == [9 - left_out, 4, 4]
     boxes = []
     for split in info.counts:
         for stem in image_files(chips, split):
