@@ -30,7 +30,7 @@ from geodl_course.plots import (
     to_rgb,
 )
 
-INSTANCE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#0072B2", "#D55E00", "#FFFFFF")
+INSTANCE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#0072B2", "#D55E00", "#000000")
 HEAT = "cividis"  # reads the same for colour-blind eyes, and in grey
 
 

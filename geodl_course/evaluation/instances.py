@@ -12,6 +12,7 @@ import math
 import torch
 
 from geodl_course.evaluation.detections import Matches, check_pairs, coco_figures, pick
+from geodl_course.ops.masks import mask_iou
 
 
 def mask_average_precision(detections, targets, classes, most=100):
@@ -57,20 +58,13 @@ def match_instances(predicted, truth, threshold=0.5):
     check_masks(predicted, truth)
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is an IoU above 0 and up to 1, not {threshold}.")
-    iou = overlap(predicted, truth)
+    iou = mask_iou(predicted.cpu(), truth.cpu())
     fits = iou >= threshold
     gain = torch.where(fits, 1 + iou / (1 + min(iou.shape)), 0.0)  # the IoU of all pairs weighs less than one more pair
     rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(gain.numpy(), maximize=True))
     paired = fits[rows, columns]
     rows, columns = rows[paired], columns[paired]
     return Matches(rows, columns, others(rows, len(predicted)), others(columns, len(truth)))
-
-
-def overlap(predicted, truth):
-    """IoU of masks (D, H, W) and (M, H, W), all pairs → (D, M) float64 on the CPU; 0 for two masks without a pixel."""
-    a, b = predicted.flatten(1).double().cpu(), truth.flatten(1).double().cpu()
-    shared = a @ b.T
-    return shared / (a.sum(1)[:, None] + b.sum(1) - shared).clamp(min=1)
 
 
 def others(index, number):
