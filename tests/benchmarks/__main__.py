@@ -111,6 +111,19 @@ def light():
     return text, figures["seconds"] < 0.2 and not figures["torch"]
 
 
+def terrain(recipe):
+    def row():
+        found = values("valley_fills", recipe)[-1]
+        steep, relief, span = (found[key] for key in ("slopes of 15 to 35 degrees", "relief in 1 km, median",
+                                                      "span as a share of the chip"))
+        basins = found["closed basins outside the works"]
+        text = f"{steep:.0%}, {relief:.0f} m, {basins}, {found['bifurcation ratio']:.1f}, {span:.0%} of the chip"
+        good = steep > 0.5 and 100 <= relief <= 250 and basins == 0 and 0.2 <= span <= 0.6
+        return text, good
+
+    return row
+
+
 PARITY = "python -m tests.benchmarks.accuracy parity --data {} --seeds " + SEEDS
 PARITY_SSD = PARITY.replace("--data", "--model ssd --data")
 RGB = "sen2ships --bands red green blue"
@@ -156,6 +169,9 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "python -m tests.benchmarks.lectures", notebooks("gigabytes", 2, "GB")),
     ("inspectors: compute and draw, median milliseconds", "under 100", "widgets",
      "python -m tests.benchmarks.widgets", inspectors),
+    *((f"{name}: slopes of 15-35 degrees, relief in 1 km, closed basins, bifurcation ratio, span of the median face",
+       "over half, 100-250 m, 0, -, 20-60 %", "valley_fills", "python -m tests.benchmarks.valley_fills",
+       terrain(recipe)) for name, recipe in (("valley_fills", "quick"), ("valley_fills_512", "full"))),
     ("import geodl_course", "under 0.2 s, without torch", "lectures_import",
      "python -m tests.benchmarks.lectures", light),
 ]
