@@ -10,7 +10,7 @@ from scipy import stats
 
 from geodl_course.chips import save_npz
 from tests.benchmarks import __main__ as table
-from tests.benchmarks import accuracy, results, ssd_ablation
+from tests.benchmarks import accuracy, mask_ablation, results, ssd_ablation
 from tests.test_training import tiny_chips
 
 
@@ -97,3 +97,37 @@ def test_parity_of_ssd_on_some_bands(tmp_path, monkeypatch):
     assert set(run["figures"]) == {"ours", "torchvision"}
     command = results.read("parity_ssd_squares_2_bands")["command"]
     assert f"--model ssd --data squares --bands {' '.join(bands)} --seeds 0" in command
+
+
+def masked_chips(split="train", number=10, seed=0):
+    """The tiny chips with one square's mask each."""
+    chips = tiny_chips(split, number, seed)
+    rasters = np.zeros((number, 24, 24), np.uint16)
+    for raster, (x0, y0, x1, y1) in zip(rasters, chips.arrays["boxes"].astype(int), strict=True):
+        raster[y0:y1, x0:x1] = 1
+    keys = np.stack((np.arange(number), chips.arrays["labels"]), axis=1)
+    chips._set(chips.info, split, {**chips.arrays, "rasters": rasters, "raster_keys": keys}, True, True)
+    return chips
+
+
+def masked_squares(tmp_path, monkeypatch):
+    """An .npz of the chips with masks; training there is quiet."""
+    original = accuracy.training.fit
+    quiet = {"batch_size": 4, "progress": False}
+    monkeypatch.setattr(accuracy.training, "fit", lambda *given, **settings: original(*given, **settings, **quiet))
+    return str(save_npz(tmp_path / "squares.npz", masked_chips(), masked_chips("val", 4, seed=1)))
+
+
+def test_parity_of_mask_rcnn_is_by_masks(tmp_path, monkeypatch):
+    stored = masked_squares(tmp_path, monkeypatch)
+    accuracy.main(["parity", "--model", "mask_rcnn", "--data", stored, "--steps", "1"])
+    [run] = results.runs("parity_mask_rcnn_squares")
+    assert set(run["figures"]) == {"ours", "torchvision"}
+    assert all({"AP50", "boxes_AP50"} <= set(one) for one in run["figures"].values())
+
+
+def test_mask_ablation_trains_every_variant(tmp_path, monkeypatch):
+    monkeypatch.setattr(mask_ablation, "STEPS", 1)
+    mask_ablation.main(["--data", masked_squares(tmp_path, monkeypatch), "--seeds", "3"])
+    [run] = results.runs("mask_ablation")
+    assert list(run["figures"]) == list(mask_ablation.VARIANTS) and run["seed"] == 3

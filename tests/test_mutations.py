@@ -3,12 +3,15 @@
 Mirrored code imports names, so a part is replaced in both modules that may use it.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
-from geodl_course.models import roi_heads, rpn
-from geodl_course.ops import boxes, matching, roi_align
+from geodl_course.models import mask_heads, roi_heads, rpn
+from geodl_course.ops import boxes, masks, matching, roi_align
+from tests.oracles import test_mask_rcnn_oracles as mask_oracles
 from tests.oracles.test_faster_rcnn_oracles import compare_detections, compare_losses
 
 
@@ -107,3 +110,43 @@ def test_wrong_beta_is_noticed(monkeypatch):
     replace_part(monkeypatch, "F", Broken())
     with pytest.raises(AssertionError):
         compare_losses("one level")
+
+
+def next_class(logits, labels, activation="sigmoid"):
+    return pick(logits.roll(1, dims=1), labels, activation)
+
+
+def turned(*arguments):
+    return paste(*arguments).mT
+
+
+def not_rounded(small, found, size, aligned):
+    return paste(small, found, size, True)
+
+
+def half_a_pixel_off(*arguments):
+    return cut_out(*arguments[:-1], True)
+
+
+def any_object(found, image, targets, *rest):
+    return goals(found, image, replace(targets, masks=targets.masks.flip(1)), *rest)
+
+
+pick, paste, cut_out, goals = mask_heads.pick_maps, masks.paste_masks, masks.cut_masks, mask_heads.mask_goals
+MASKS = {"the next class's mask": ("pick_maps", next_class), "rows and columns exchanged": ("paste_masks", turned),
+         "boxes not rounded as there": ("paste_masks", not_rounded)}  # fmt: skip
+GOALS = {"half a pixel off": ("cut_masks", half_a_pixel_off), "another object's mask": ("mask_goals", any_object)}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_broken_masks_are_noticed(monkeypatch, name):
+    monkeypatch.setattr(mask_heads, *MASKS[name])
+    with pytest.raises(AssertionError, match="pixels of"):
+        mask_oracles.compare_masks(mask_oracles.small_reference().eval())
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_broken_goals_are_noticed(monkeypatch, name):
+    monkeypatch.setattr(mask_heads, *GOALS[name])
+    with pytest.raises(AssertionError):
+        mask_oracles.compare_losses("one level")

@@ -82,7 +82,8 @@ def check_targets(targets, size=None, classes=None):
 
 def wrong_masks(targets, size):
     """Masks of `targets` that no model can learn from → {reason: bad (B, M)}; raises ChipError for another size."""
-    rows, columns = targets.masks.any(dim=-1), targets.masks.any(dim=-2)  # (B, M, H), (B, M, W)
+    numbers = targets.masks.view(torch.uint8)  # any() of bool takes five times as long
+    rows, columns = (numbers.amax(dim=side).bool() for side in (-1, -2))  # (B, M, H), (B, M, W)
     found = rows.shape[-1], columns.shape[-1]
     if found != tuple(size):
         raise ChipError(f"masks are of {found[1]} x {found[0]} pixels, images of {size[1]} x {size[0]}: cut or turn "

@@ -19,7 +19,7 @@ from geodl_course.ops.roi_pool import roi_pool_flat
 from geodl_course.plumbing import resize_boxes
 
 PIECE = 64  # RoIs at a time where nothing is learned: large intermediate maps cost more than a few calls
-PIXELS = 2**24  # of masks pasted at a time: 67 MB
+PIXELS = 2**20  # of masks pasted at a time, for the same reason
 
 
 class MaskHead(nn.Module):
@@ -35,7 +35,20 @@ class MaskHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, pooled):
-        return self.maps(self.up(self.trunk(pooled)).relu_())
+        cells = self.trunk(pooled).permute(0, 2, 3, 1)  # (V, n, n, hidden)
+        pixels = four_pixels(cells, self.up)  # (V, n, n, 2, 2, between)
+        logits = F.linear(pixels, self.maps.weight.flatten(1), self.maps.bias)  # a 1 x 1 convolution is a linear layer
+        return logits.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # rows n x 2, columns n x 2
+
+
+def four_pixels(cells, up):
+    """Cells (V, n, n, C) through the deconvolution up, 2 x 2 pixels with stride 2, and ReLU → (V, n, n, 2, 2, D).
+
+    Its windows do not overlap: each cell makes four pixels of its own, as a linear layer does, which is quicker here.
+    """
+    weight = up.weight.permute(2, 3, 1, 0)  # (2, 2, D, C)
+    pixels = F.linear(cells, weight.flatten(0, 2), up.bias.repeat(4)).relu_()
+    return pixels.unflatten(-1, weight.shape[:3])
 
 
 def convolutions(channels, widths):
@@ -48,21 +61,26 @@ def convolutions(channels, widths):
     return nn.Sequential(*layers)
 
 
-def pool_flat(maps, boxes, image, size, layer, output_size, sampling_ratio, aligned, canonical_size, canonical_level):
+def cut_rois(level, boxes, image, scale, layer, output_size, sampling_ratio, aligned):
+    """RoIs (V, 4) of images (V,) cut from one map (B, C, H, W) → (V, C, n, n), by RoIAlign, or as layer "pool" says."""
+    if layer == "pool":
+        return roi_pool_flat(level, boxes, image, output_size, scale)
+    return roi_align_flat(level, boxes, image, output_size, scale, sampling_ratio, aligned)
+
+
+def pool_flat(maps, boxes, image, size, canonical_size, canonical_level, **cut):
     """RoIs (V, 4) of images (V,) cut from the fitting one of maps [(B, C, H, W), ...] → (V, C, n, n).
 
-    As pool_rois, for RoIs in one row. layer: "align" (RoIAlign) or "pool" (RoIPool, which rounds).
+    As pool_rois, for RoIs in one row; cut: settings of cut_rois.
     """
     scales = [2.0 ** round(math.log2(level.shape[-2] / size[0])) for level in maps]
+    if len(maps) == 1:
+        return cut_rois(maps[0], boxes, image, scales[0], **cut)
     chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (V,)
-    pooled = maps[0].new_zeros(len(boxes), output_size, output_size, maps[0].shape[1])
+    pooled = maps[0].new_zeros(len(boxes), cut["output_size"], cut["output_size"], maps[0].shape[1])
     for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
         roi = (chosen == number).nonzero()[:, 0]
-        if layer == "pool":
-            cut = roi_pool_flat(level, boxes[roi], image[roi], output_size, scale)
-        else:
-            cut = roi_align_flat(level, boxes[roi], image[roi], output_size, scale, sampling_ratio, aligned)
-        pooled[roi] = cut.permute(0, 2, 3, 1)
+        pooled[roi] = cut_rois(level, boxes[roi], image[roi], scale, **cut).permute(0, 2, 3, 1)
     return pooled.permute(0, 3, 1, 2)
 
 
@@ -123,7 +141,7 @@ def detect_masks(head, maps, size, found, pool, activation):
 def paste_detections(found, size, aligned):
     """Detections found with small masks (B, D, n, n) → with masks (B, D, H, W) of the image's size, bool.
 
-    Where the share is above one half. PIXELS at a time, since shares need four times the room of yes and no.
+    Where the share is above one half. PIXELS at a time: shares need four times the room of yes and no.
     """
     masks = found.valid.new_zeros(*found.valid.shape, *size)
     for image, slot in pieces(found.valid, max(1, PIXELS // (size[0] * size[1]))):

@@ -69,6 +69,28 @@ def ablation():
     return each, None
 
 
+def mask_ablation():
+    runs_of = [run["figures"] for run in runs("mask_ablation")]
+
+    def three(name):
+        return " / ".join(f"{fmean(run[name][key] for run in runs_of):.3f}" for key in ("AP", "AP50", "AP75"))
+
+    return ", ".join(f"{name} {three(name)}" for name in runs_of[0]), None
+
+
+def instances(name, which, limit):
+    """F1 of instances of both models, and how U-Net-ID stands: by itself, or above the plain U-Net."""
+    def row():
+        ours, plain = ([one["f1"] for one in values(name, who, which)] for who in ("unet_id", "unet"))
+        each = ", ".join(f"{score:.3f}" for score in ours)
+        text = f"{fmean(ours):.3f} (seeds {seeds(name)}: {each}), plain U-Net {fmean(plain):.3f}"
+        if limit is None:
+            return text, None
+        return text, min(ours) >= limit if which == "all" else fmean(ours) - fmean(plain) >= limit
+
+    return row
+
+
 def half_of_ssd():
     scores, ssd = values("quick_yolo_v1_towns", "AP50"), values("quick_ssd_towns", "AP50")
     text, _ = quick("quick_yolo_v1_towns", 0)()
@@ -126,6 +148,7 @@ def terrain(recipe):
 
 PARITY = "python -m tests.benchmarks.accuracy parity --data {} --seeds " + SEEDS
 PARITY_SSD = PARITY.replace("--data", "--model ssd --data")
+PARITY_MASK = PARITY.replace("--data", "--model mask_rcnn --data")
 RGB = "sen2ships --bands red green blue"
 TABLE = [  # what, limit, benchmark, its command, its figure in words and whether it is within the limit
     ("towns val, quick budget, 90 s of training: AP50", "at least 0.80", "quick_towns",
@@ -153,10 +176,29 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "parity_ssd_sen2ships", PARITY_SSD.format("sen2ships"), parity("parity_ssd_sen2ships", "AP50")),
     ("SSD after 300 steps on towns, without one of its parts: AP50", "-", "ssd_ablation",
      "python -m tests.benchmarks.ssd_ablation --seeds 0 1 2", ablation),
+    ("Mask R-CNN, valley_fills val, 120 s of training: mask AP50", "at least 0.75", "quick_mask_rcnn_valley_fills",
+     "python -m tests.benchmarks.accuracy quick --model mask_rcnn --data valley_fills --seeds 0 1 2",
+     quick("quick_mask_rcnn_valley_fills", 0.75)),
+    ("Mask R-CNN, training step: share of torchvision's time, same backbone and heads", "at most 0.50",
+     "speed_mask_rcnn", "python -m tests.benchmarks.speed --model mask_rcnn",
+     ratio("training", 0.50, "speed_mask_rcnn")),
+    ("Mask R-CNN, inference with 100 instances a chip: share of torchvision's time", "at most 0.40", "speed_mask_rcnn",
+     "python -m tests.benchmarks.speed --model mask_rcnn", ratio("inference", 0.40, "speed_mask_rcnn")),
+    ("Mask R-CNN, buildings: mask AP50, ours less torchvision", "interval not wholly below -0.01",
+     "parity_mask_rcnn_buildings", PARITY_MASK.format("buildings"), parity("parity_mask_rcnn_buildings", "AP50")),
+    ("Mask R-CNN after 300 steps on towns, one part changed: mask AP / AP50 / AP75", "-", "mask_ablation",
+     "python -m tests.benchmarks.mask_ablation --seeds 0 1 2", mask_ablation),
     ("YOLO v1, towns val, 90 s of training: AP50", "at least half of SSD's", "quick_yolo_v1_towns",
      "python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2", half_of_ssd),
     ("YOLO v1 after 90 s, fully connected layers that start as a copy, at random, none: AP50", "-", "yolo_dense",
      "python -m tests.benchmarks.yolo_dense", dense),
+    ("U-Net-ID, buildings of towns val, 120 s of training: F1 of instances at IoU 0.5", "at least 0.80",
+     "unet_id_towns", "python -m tests.benchmarks.instances --data towns --seeds 0 1 2",
+     instances("unet_id_towns", "all", 0.80)),
+    ("the same on chips where buildings touch, both trained as long", "0.05 above the plain U-Net", "unet_id_towns",
+     "python -m tests.benchmarks.instances --data towns --seeds 0 1 2", instances("unet_id_towns", "touching", 0.05)),
+    ("U-Net-ID, real buildings val, 120 s of training: F1 of instances at IoU 0.5", "-", "unet_id_buildings",
+     "python -m tests.benchmarks.instances --data buildings --seeds 0", instances("unet_id_buildings", "all", None)),
     ("images a second, one at a time, after 90 s of training each", "YOLO v1 > SSD > Faster R-CNN",
      "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(1)),
     ("images a second, 16 at once, the same", "YOLO v1 > SSD > Faster R-CNN",
