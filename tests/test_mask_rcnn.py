@@ -87,6 +87,22 @@ def test_boxes_are_those_of_faster_rcnn(model):
         assert "masks" not in other
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_half_precision_leaves_losses_whole(activation):
+    torch.manual_seed(0)
+    model = mask_rcnn(2, mask={"activation": activation})
+    images, targets = scene()
+    expected = model(images, targets)["mask"]
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(images, targets)
+        sum(losses.values()).backward()
+        found = model.eval()(images)
+    assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses.values())
+    assert losses["mask"].item() == pytest.approx(expected.item(), rel=0.05)
+    assert found.boxes.dtype == torch.float32 and found.masks.dtype == torch.bool
+
+
 def test_batch_without_any_object(model):
     images, _ = scene()
     losses = model(images, empty())

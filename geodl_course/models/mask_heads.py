@@ -168,6 +168,6 @@ class MaskRoIHeads(RoIHeads):
         losses = super().losses(maps, size, targets, rois, valid, labels, objects)
         image, roi = (valid & (labels > 0)).nonzero(as_tuple=True)  # background has no mask
         boxes, labels, pool = rois[image, roi], labels[image, roi], self.settings["mask_pool"]
-        logits = self.mask_head(pool_flat(maps, boxes, image, size, **pool))
+        logits = self.mask_head(pool_flat(maps, boxes, image, size, **pool)).to(boxes)  # half precision is too coarse
         goals = mask_goals(boxes, image, targets, size, logits.shape[-1], pool["aligned"])
         return {**losses, "mask": mask_loss(logits, labels, goals, **self.settings["mask"])}
