@@ -312,7 +312,7 @@ teaching.check("00.1", centres)
 # | 03 | Faster R-CNN | a detector that you built, tried on real trees | yes |
 # | 04 | SSD | one look at several maps, tried on real ships | yes |
 # | 05 | YOLO v1 | a detector that answers cell by cell, three compared | yes |
-# | 06 | Mask R-CNN | | not yet |
+# | 06 | Mask R-CNN | an outline for each object; valley fills mapped on terrain | yes |
 # | 07 | U-Net-ID | | not yet |
 # | 08 | DCGAN | | not yet |
 # | 09 | VAE | | not yet |
