@@ -12,7 +12,7 @@
 #
 # **You need** lectures 02 and 03.
 #
-# **Time:** 75 minutes, two of them for the computer; exercises 40 minutes.
+# **Time:** 90 minutes, two of them for the computer; exercises 40 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Everything here changes one picture of lecture 03. Put it on the board first.
@@ -96,7 +96,7 @@ for name, level in enumerate(maps):
     print(f"map {name}: {tuple(level.shape)}, stride {size[0] // level.shape[-2]}")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) A pyramid without the way back up: the fine map knows little of context, the coarse one little of place.
+# (3 min) Nothing flows back up: the fine map knows little of context, the coarse one little of place.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · Default boxes: cells, scales, ratios
@@ -200,7 +200,7 @@ print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape), "defau
 # ### Matching
 #
 # First every object takes the default box that fits it best, so that nobody is left out. Then every other box with an
-# IoU of at least 0.5 takes its best object. The rest is background. As loops, for one chip:
+# IoU of at least 0.5 takes its best object. The rest is background. As loops, for one chip; then for the batch:
 
 # %%
 def match_with_loops(iou, positive=0.5):
@@ -238,7 +238,7 @@ print(f"positive in the batch: {100 * share:.1f} %")
 #
 # The RPN drew its negatives by lot. SSD ranks all background boxes by the loss that they have *now* and keeps the worst:
 # **three for each positive**. Easy ones, grass among grass, have nothing more to teach. Without an object in the batch
-# nothing is kept and the loss is 0, not a division by zero.
+# nothing is kept and the loss is 0.
 #
 # $$L = \frac{1}{N}\Big(\sum_{\text{positives, hard negatives}} -\log p_{\text{class}} \;+\;
 # \sum_{\text{positives}} \text{smooth-L1}(t - t^*)\Big), \qquad N = \text{number of positives}$$
@@ -286,7 +286,7 @@ print("weights:", {name: sum(p.numel() for p in part.parameters()) for name, par
 {part: model.settings[part] for part in ("boxes", "loss", "detect")}   # change them and build again: settings=
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) A bar of 0.01 keeps nearly all for AP; on a map you would ask for 0.5. Half a million weights, no dense layer.
+# (4 min) A bar of 0.01 keeps nearly all for AP; on a map you would ask for 0.5. Half a million weights.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Is it right?
@@ -321,7 +321,7 @@ print(f"{len(a)} boxes; agree to 1e-3 px: {bool((a - b).abs().max() < 1e-3)}; sa
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight by heart, then all
 #
-# Eight chips first: what cannot learn these has a bug. Then all, with two losses where lecture 03 had four.
+# Eight chips first: what cannot learn these has a bug. Then all: two losses, not lecture 03's four.
 
 # %%
 memory = small_detector(classes=3)
@@ -334,8 +334,8 @@ history = fit(model, towns, steps=budget.towns_steps)
 _ = plots.plot_history(history)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) By heart: all found, nothing false. On all chips the first losses are large: these weights answer loudly, where
-# lecture 03's small ones said "perhaps".
+# (3 min) By heart: all found, nothing false. On all chips the first losses are large: in training these weights answer
+# loudly, where lecture 03's small ones said "perhaps", and mining picks the loudest.
 
 # %% slideshow={"slide_type": "subslide"}
 detections, truth = evaluation.detect(model, towns_val), evaluation.targets_of(towns_val)
@@ -351,8 +351,8 @@ pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].ast
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Which negatives were chosen?
 #
-# One chip before and after training. Left: accidents, since all four classes are equally likely everywhere and a loss is
-# ln 4 = 1.39. Right: mostly boxes that overlap an object, but not enough.
+# One chip before and after training. Left: accidents; until batch norm has its statistics, all four classes are equally
+# likely, a loss of ln 4 = 1.39. Right: mostly boxes that overlap an object, but not enough.
 
 # %%
 @torch.no_grad()
@@ -395,9 +395,9 @@ missed_by_trait(towns_val.images, truth, outcome)   # an object can be in severa
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What is each part worth?
 #
-# Not trained just now: 300 steps on towns, each variant from the same three seeds, from
+# Stored: 300 steps on towns, each variant from the same three seeds:
 # `python -m tests.benchmarks.ssd_ablation --seeds 0 1 2`. Left: AP50, one point a seed. Right: the share of the objects of each
-# size that a box with a score of 0.3 or more found, mean of the seeds.
+# size that a box with a score of 0.3 or more found, mean of the seeds (*all negatives*, near *as built*, is left out).
 
 # %%
 runs = stored("ssd_ablation")
@@ -428,7 +428,7 @@ plots.label_ends(right, ends)
 # |---|---|---|
 # | a box is corrected | twice, the second time on features cut to fit | once |
 # | features of a small object | 7 × 7 cells, interpolated | a few cells of the fine map |
-# | time | grows with the proposals | fixed |
+# | time | grows with the proposals | fixed, but for suppression |
 # | can lose an object | before it was ever classified | only at the end |
 # | chips | any size | the size it was built for |
 # | masks can be added | yes: a branch on each region (06) | no region to hang them on |
@@ -451,7 +451,7 @@ pd.DataFrame(rows).round(2)
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) "One look is faster and less accurate", say textbooks. Here a step costs four fifths, SSD takes more of them in the
 # same time, and ends level or ahead, most on vehicles. Inference was timed on hardly trained networks,
-# whose many candidates keep suppression busy; lecture 05 times trained ones. Which row matters for roofs? For a drone?
+# whose many candidates keep suppression busy; lecture 05 times trained ones.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The paper, and where we leave it
@@ -459,10 +459,10 @@ pd.DataFrame(rows).round(2)
 # | | Liu et al. 2016 | here | why |
 # |---|---|---|---|
 # | image | 300 × 300 (or 512) | 128 × 128 | a laptop |
-# | backbone | VGG-16, pretrained; fc6 dilated | 6 convolutions, from scratch | a laptop |
+# | backbone | VGG-16, pretrained; dense layers as convolutions | 6 convolutions, from scratch | a laptop |
 # | maps | 38, 19, 10, 5, 3, 1; the first scaled to length 20 | 32, 16, 8, 4; batch norm scales | small objects |
-# | boxes a cell | 4, 6, 6, 6, 4, 4: ratio 2, or 2 and 3 | 6 | |
-# | default boxes | 8,732, of 30 to 315 px | 8,160, of 8 to 112 px | small objects |
+# | boxes a cell | 4, 6, 6, 6, 4, 4: ratio 2, or 2 and 3 | 6 | simpler |
+# | default boxes | 8,732, scales 30 to 264 px | 8,160, scales 8 to 64 px | small objects |
 # | augmentation | crops by overlap, zoom out, colour | flips and turns | seen from above |
 # | optimiser | SGD, 60,000 steps of 32; authors' code 120,000 | AdamW, some hundred of 8 | a laptop |
 #
@@ -475,7 +475,8 @@ with torch.device("meta"):                                # shapes and counts, n
     paper = ssd300_vgg16(classes=20, pretrained=False).eval()
     paper_maps = list(paper.backbone(torch.zeros(1, 3, 300, 300)).values())
     told = paper.head(paper_maps)[0]
-print("maps", [level.shape[-1] for level in paper_maps], "default boxes", told.shape[1],
+print("maps", [level.shape[-1] for level in paper_maps],
+      "boxes a cell", [2 + 2 * len(own) for own in paper.settings["boxes"]["ratios"]], "default boxes", told.shape[1],
       "million weights", round(sum(p.numel() for p in paper.parameters()) / 1e6, 1))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
@@ -505,8 +506,8 @@ print("maps", [level.shape[-1] for level in paper_maps], "default boxes", told.s
 # ## 8 · Real ships: three bands or five?
 #
 # Sentinel-2 also sees near and short-wave infrared, where **water is nearly black** and a hull is not. So do five bands
-# beat three? Six ports at 10 m, split **by port**: Busan and Casablanca validate. The others hold 134 boxes, fifty times fewer
-# than the towns, so we start from **all** weights of the towns detector: of its classes we keep background and vehicle. Of
+# beat three? Six ports at 10 m, split **by port**: Busan and Casablanca validate. The others hold 134 boxes, nearly fifty times
+# fewer than the towns, so we start from **all** weights of the towns detector: of its classes we keep background and vehicle. Of
 # the chips of open sea a tenth will do.
 
 # %% slideshow={"slide_type": "skip"}

@@ -12,7 +12,7 @@
 #
 # **You need** lectures 02 and 03, and the idea of 04: one shot.
 #
-# **Time:** 75 minutes, two of them for the computer; exercises 35 minutes.
+# **Time:** 80 minutes, two of them for the computer; exercises 35 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) A step back in time: YOLO v1 came half a year before SSD. It is taught for its loss, for what its grid cannot do, and
@@ -98,7 +98,7 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, grid=7)
 # %% mirror="models.yolo_v1_layers:plain_block,models.yolo_v1_layers:convolutions,models.yolo_v1_layers:dense_layers"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Read the table aloud and you have read the network. Leaky ReLU: what is negative counts a tenth.
+# (2 min) Leaky ReLU: what is negative counts a tenth. Read the next slide's table aloud: that is the network.
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # On PyTorch's *meta* device tensors have shapes but no memory: a gigabyte of weights can be counted for free.
@@ -301,9 +301,9 @@ pd.DataFrame({"IoU lost": 1 - right / wrong, "plain: 1000 (w - w*)²": 1000 * (w
 # ## 5 · A small YOLO that trains here
 #
 # The paper pretrains on a million labelled pictures, then trains 135 epochs on 16,551 more. We have 768 chips and half a
-# minute. Three parts change: the first six layers are the **small backbone of lecture 03**; S is 8, because 128 px halve
-# evenly; and the fully connected layers **start as a copy** of what the convolutions say cell by cell (what is negative at
-# a tenth: a leaky ReLU lies between).
+# minute. Three parts change most (part 7 has the rest): the first six layers are the **small backbone of lecture 03**; S is
+# 8, because 128 px halve evenly; and the fully connected layers **start as a copy** of what the convolutions say cell by
+# cell (what is negative at a tenth: a leaky ReLU lies between).
 
 # %% mirror="models.yolo_v1_layers:first_guess,models.yolo_v1_layers:ScaledLinear,models.yolo_v1_layers:copying_layers" tags=["nbval-check-output"]
 
@@ -342,6 +342,8 @@ model = small_yolo(classes=3)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight chips by heart, then all
+#
+# First the test for bugs.
 
 # %%
 memory = small_yolo(classes=3)
@@ -353,7 +355,7 @@ history = fit(model, towns, steps=budget.towns_steps)
 _ = plots.plot_history(history)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) By heart: all found but the nine that share a cell (part 3); no training will find those. On all chips *classes* and
+# (4 min) By heart: all found but the nine that share a cell (part 3); no training teaches those. On all chips *classes* and
 # *coordinates* fall, *object* and *no object* do not: confidence runs after an IoU that grows, and speaks up in wrong cells.
 
 # %% slideshow={"slide_type": "subslide"}
@@ -364,12 +366,13 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: boxes are there, but rough. That is the paper's own finding: most of YOLO's mistakes are of place.
+# (3 min) The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: boxes are there, but rough.
+# That is the paper's own finding: most of YOLO's mistakes are of place.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Look inside: what does each cell say?
 #
-# The crowded chip again, now with the trained network. Bars: what the cell says; diamonds: what it should say.
+# The crowded chip again, now with the trained network.
 
 # %%
 with torch.no_grad():
@@ -407,14 +410,14 @@ each = pd.DataFrame(rows).assign(all=True)
 pd.DataFrame({"objects": each.iloc[:, 1:].sum(), "share found": [each.found[each[name]].mean() for name in each.columns[1:]]}).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) First row: objects that no cell answers for; some are found all the same, by a neighbour cell's box. Crowds are worse
-# than loners, long boxes worse than square ones. But rows overlap: a long box is often a car, or cut by the border. Which of
-# these would more training cure? Not the first.
+# (5 min) First row: objects that no cell answers for; some are found all the same, by a spare or a neighbour's box. Crowds
+# are worse than loners, long boxes worse than square ones. But rows overlap: a long box is often a car, or cut by the
+# border. Which of these would more training cure? Not the first.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What the fully connected layers cost
 #
-# Stored, not trained just now: 90 seconds each, same chips, one seed. *Copy*: as above. *Random*: fully connected layers
+# Stored: 90 seconds each, same chips, one seed. *Copy*: as above. *Random*: fully connected layers
 # started at random, as in the paper. *None*: the convolutions' own answer, as in version 2. Anew:
 # `python -m tests.benchmarks.yolo_dense`.
 
@@ -473,9 +476,10 @@ starts.loc[["copy", "random", "none"]].astype({"weights in dense layers": int, "
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Three detectors side by side
 #
-# Faster R-CNN, SSD and YOLO v1: the same backbone and chips, **the same 90 seconds of training**, one machine.
-# Stored, not trained just now; anew: `python -m tests.benchmarks.side_by_side`. Short strokes in the figure: AP50 of three
-# more runs of each, seeds 0 to 2: `python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns`.
+# The same backbone and chips, **the same 90 seconds of training**, two CPU cores. Stored; anew:
+# `python -m tests.benchmarks.side_by_side`. *Small*: under 32 × 32 px.
+# Short strokes in the figure: AP50 of three more runs of each, as
+# `python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2`.
 
 # %%
 names = {"faster_rcnn": "Faster R-CNN", "ssd": "SSD", "yolo_v1": "YOLO v1"}
@@ -561,7 +565,7 @@ print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, 
 # - The loss is squares: place and roots of size of the **responsible** box, confidence towards its IoU, empty boxes
 #   towards 0, one class vector a cell.
 # - A grid loses second centres in a cell by design. Finer grids lose fewer and, with fully connected layers, cost more.
-# - Speed is compared on one machine, in one run.
+# - Side by side: one look was faster; less accurate was YOLO v1 alone.
 #
 # **Next:** lecture 06 goes back to two looks and asks for more than boxes: **Mask R-CNN** outlines every object.
 

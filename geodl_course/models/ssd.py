@@ -102,7 +102,7 @@ def detect(logits, deltas, boxes, size, weights, score, threshold, before, keep)
     """Detections from logits (B, N, K + 1), deltas (B, N, 4) of default boxes (N, 4) on images of size (H, W).
 
     score: the lowest to report; before: so many a class go into suppression at IoU threshold; keep: so many an image
-    leave it. SSD, section 2.2 of the authors' code.
+    leave it. SSD, section 3.7; 400 a class as in the authors' code.
     """
     scores = logits.softmax(dim=-1)[..., 1:]  # background is no detection: (B, N, K)
     scores, index, labels, valid = best_of_classes(scores, before, score)  # (B, T) each

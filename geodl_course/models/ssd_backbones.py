@@ -11,7 +11,7 @@ from geodl_course.models.layers import conv_block
 def start_with_xavier(module):
     """Weights of module's convolutions (D, C, k, k) drawn as the paper draws them, biases 0 → None.
 
-    Glorot and Bengio 2010: as much goes out of a layer as came in. SSD, section 2.2.
+    Glorot and Bengio 2010: as much goes out of a layer as came in. SSD, section 3.1.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -86,8 +86,8 @@ def coarser_vgg_stage(inputs, narrow, outputs, stride):
 class VGGStages(nn.Module):
     """Images (B, bands, 300, 300) → {"0": (B, 512, 38, 38), "1": (B, 1024, 19, 19), ... "5": (B, 256, 1, 1)}.
 
-    The paper's network (section 3): features of the first map are much longer vectors than those of the others, so
-    they are brought to length 1 and rescaled by a learned factor a channel, 20 at first.
+    The paper's network (sections 3 and 3.1): features of the first map are much longer vectors than those of the
+    others, so they are brought to length 1 and rescaled by a learned factor a channel, 20 at first.
     """
 
     def __init__(self, bands=3):

@@ -6,7 +6,7 @@ from geodl_course.models.settings import check_padding, check_range, nested, tra
 
 
 def small_settings(classes, size=128):
-    """Settings of the quick model for K = classes: chips of size pixels, objects from about 5 to half of 128 pixels."""
+    """Settings of the quick model for K = classes: chips of size pixels, objects of about 5 to 90 pixels."""
     return {
         "system": "ssd",  # models.build takes it by this name, from a notebook's classes as well
         "classes": classes,

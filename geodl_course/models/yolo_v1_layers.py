@@ -74,7 +74,10 @@ class ScaledLinear(nn.Linear):
 
 
 def copying_layers(numbers, cells):
-    """Fully connected layers that start by copying a map (B, numbers, S, S), S² = cells → (B, cells * numbers)."""
+    """Fully connected layers that start by copying a map (B, numbers, S, S), S² = cells → (B, cells * numbers).
+
+    What is negative comes out at a tenth: the leaky ReLU of the paper lies between the two.
+    """
     first, last = (ScaledLinear(cells * numbers, cells * numbers) for _ in range(2))
     return nn.Sequential(FlattenBins(), first, nn.LeakyReLU(0.1, inplace=True), last)
 

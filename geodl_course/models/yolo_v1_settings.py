@@ -7,7 +7,12 @@ from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS
 
 
 def small_settings(classes, size=128):
-    """Settings of the quick model for K = classes: chips of size pixels, cells of 16, objects from 5 pixels on."""
+    """Settings of the quick model for K = classes: chips of size pixels, cells of 16.
+
+    Not as in the paper: cells of 16 px (S = 8, which 128 px fill evenly), fewer and narrower layers with batch norm
+    (they learn from scratch, fast), fully connected layers that start as a copy and have no dropout (some hundred chips
+    teach a random start nothing). Lecture 05, part 7.
+    """
     return {
         "system": "yolo_v1",  # models.build takes it by this name, from a notebook's classes as well
         "classes": classes,
