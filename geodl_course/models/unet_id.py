@@ -2,7 +2,8 @@
 part of each object, whose maps are refined together; and the plain U-Net that it is compared with.
 
 From the paper's abstract and its figure of the network; that each path ends in convolutions of 64 and 32 channels is
-what three independent ports agree on. What differs in the quick model: narrower, batch norm.
+what three independent ports agree on. The quick model is narrower, works
+at half the resolution, and its U-Nets have losses of their own.
 """
 
 import torch
@@ -11,9 +12,11 @@ from torch import nn
 
 from geodl_course.models.settings import change
 from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
-from geodl_course.models.unet_id_layers import UNetPath, check_sides, refine_block
+from geodl_course.models.unet_id_layers import UNetPath, check_sides, full_size, refine_block
 from geodl_course.models.unet_id_targets import MAPS, unet_id_targets
-from geodl_course.plumbing import check_batch, prepare
+from geodl_course.plumbing import check_batch, check_masks
+
+SMALL = {"stride": 2, "depth": 3, "instances": {"smallest": 20}}  # what two cores train in 120 s, on chips of 128 px
 
 
 def map_losses(logits, goals, names):
@@ -25,28 +28,40 @@ def map_losses(logits, goals, names):
     return dict(zip(names, each + dice, strict=True))
 
 
+def two_losses(own, refined, goals, weight):
+    """Logits of each U-Net alone and refined (B, 3, H, W), goals (B, 3, H, W) → {map: loss of both, own by weight}."""
+    late = map_losses(refined, goals, MAPS)
+    if not weight:
+        return late
+    early = map_losses(own, goals, MAPS)  # without it each U-Net learns through a sigmoid and three layers: slowly
+    return {name: late[name] + weight * early[name] for name in MAPS}
+
+
 class UNetID(nn.Module):
     """Images (B, C, H, W), in training with Targets → losses of the three maps; in evaluation Instances."""
 
     def __init__(self, bands=3, base=32, **changes):
         super().__init__()
         self.settings = change(unet_id_settings(bands, base), changes)
-        depth, norm = self.settings["depth"], self.settings["norm"]
-        self.paths = nn.ModuleList(UNetPath(bands, base, depth, norm) for _ in MAPS)
-        self.refine = nn.ModuleList(refine_block(self.settings["tail"], norm) for _ in MAPS)
+        stride, tail, norm = (self.settings[name] for name in ("stride", "tail", "norm"))
+        self.paths = nn.ModuleList(make_path(self.settings) for _ in MAPS)
+        self.refine = nn.ModuleList(refine_block(stride, tail, norm) for _ in MAPS)
 
-    def logits(self, images):
-        """What the network says of images (B, C, H, W) → logits of border, segment, inner (B, 3, H, W)."""
+    def both(self, images):
+        """Images (B, C, H, W) → logits of border, segment, inner: of each U-Net alone, and refined (B, 3, H, W)."""
         images = network_input(images, self.settings)
-        first = torch.cat([path(images) for path in self.paths], dim=1).sigmoid()
-        return torch.cat([refine(first) for refine in self.refine], dim=1).float()
+        own = [path(images) for path in self.paths]
+        together = torch.cat(own, dim=1).sigmoid()
+        refined = [refine(together) for refine in self.refine]
+        return full_size(own, self.settings["stride"]), full_size(refined, self.settings["stride"])
 
     def forward(self, images, targets=None):
         check_maps(images, targets, self)
-        logits = self.logits(images)
+        own, refined = self.both(images)
         if self.training:
-            return map_losses(logits, unet_id_targets(targets.masks, targets.valid, **self.settings["targets"]), MAPS)
-        maps = logits.sigmoid()
+            goals = unet_id_targets(targets.masks, targets.valid, **self.settings["targets"])
+            return two_losses(own, refined, goals, self.settings["own"])
+        maps = refined.sigmoid()
         return Instances(maps, grow_instances(maps, **self.settings["instances"]).to(images.device))
 
 
@@ -59,11 +74,11 @@ class UNet(nn.Module):
     def __init__(self, bands=3, base=32, **changes):
         super().__init__()
         self.settings = change(unet_settings(bands, base), changes)
-        self.path = UNetPath(bands, base, self.settings["depth"], self.settings["norm"])
+        self.path = make_path(self.settings)
 
     def logits(self, images):
         """What the network says of images (B, C, H, W) → logits of the segment map (B, 1, H, W)."""
-        return self.path(network_input(images, self.settings)).float()
+        return full_size([self.path(network_input(images, self.settings))], self.settings["stride"])
 
     def forward(self, images, targets=None):
         check_maps(images, targets, self)
@@ -74,17 +89,21 @@ class UNet(nn.Module):
         return Instances(logits.sigmoid(), label_components(logits.sigmoid(), **self.settings["instances"]))
 
 
+def make_path(settings):
+    """The untrained U-Net, images (B, C, H, W) → (B, s², H / s, W / s), that settings describe."""
+    return UNetPath(*(settings[name] for name in ("bands", "base", "depth", "norm", "stride")))
+
+
 def network_input(images, settings):
-    """Images (B, C, H, W) as the first convolution wants them → (B, C, H, W); ValueError for sides that do not fit."""
-    check_sides(tuple(images.shape[-2:]), settings["depth"])
-    return prepare(images, None, False)[0]
+    """Images (B, C, H, W) in the layout that convolutions are quickest with; ValueError for sides that do not fit."""
+    check_sides(tuple(images.shape[-2:]), settings)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def check_maps(images, targets, model):
     """Raise ValueError where images (B, C, H, W) or their Targets, which need masks, do not fit the model."""
     check_batch(images, targets, model, model.settings["classes"], model.training)
-    if model.training and targets.masks is None:
-        raise ValueError("these targets have boxes only, U-Net-ID learns from masks: use ChipDataset(masks=True)")
+    check_masks(targets, model.training)
 
 
 def unet_id_settings(bands=3, base=32):
@@ -93,6 +112,7 @@ def unet_id_settings(bands=3, base=32):
         **unet_settings(bands, base),
         "system": "unet_id",
         "tail": [2 * base, base],  # the paper's 64 and 32 at base 32
+        "own": 0.0,  # weight of the loss of each U-Net's own map, before the three are refined together
         "targets": {"shrink_by": 2, "outside": 4, "inside": 3, "scale": 1.0},
         "instances": {"thresholds": [0.5, 0.5, 0.5], "smallest": 1},
     }
@@ -106,17 +126,19 @@ def unet_settings(bands=3, base=32):
         "bands": bands,
         "base": base,
         "depth": 4,
+        "stride": 1,  # of the first convolution: 2 for half the resolution, and each last layer says 2 x 2 pixels
         "norm": False,
         "instances": {"threshold": 0.5, "smallest": 1},
     }
 
 
-def unet_id(classes=1, bands=3, base=8, norm=True, **changes):
-    """The quick model: narrow, with batch norm; changes: any of unet_id_settings, e.g. targets={"scale": 0.75}.
+def unet_id(classes=1, bands=3, base=16, **changes):
+    """The quick model: half the resolution, a level less, and each U-Net has a loss of its own.
 
-    Raises ValueError for classes other than 1, KeyError for an unknown setting.
+    changes: any of unet_id_settings, nested, e.g. targets={"scale": 0.75}. Raises ValueError for classes other than 1,
+    KeyError for an unknown setting.
     """
-    return UNetID(bands, base, norm=norm, **one_class(classes), **changes)
+    return UNetID(bands, base, **{**SMALL, "own": 1.0, **one_class(classes), **changes})
 
 
 def unet_id_paper(classes=1, bands=3, **changes):
@@ -124,9 +146,20 @@ def unet_id_paper(classes=1, bands=3, **changes):
     return UNetID(bands, 32, **one_class(classes), **changes)
 
 
-def unet(classes=1, bands=3, base=8, norm=True, **changes):
+def unet(classes=1, bands=3, base=16, **changes):
     """The plain U-Net with the widths of the quick U-Net-ID's paths; changes: any of unet_settings."""
-    return UNet(bands, base, norm=norm, **one_class(classes), **changes)
+    return UNet(bands, base, **{**SMALL, **one_class(classes), **changes})
+
+
+def start_from(model, plain):
+    """UNetID model whose three U-Nets start as the UNet plain, trained on the same images → the model.
+
+    All three must know buildings from ground before they can learn where one ends: one U-Net learns that in a third of
+    the time. The paper says nothing of this. Raises RuntimeError where base, depth, bands, norm or stride differ.
+    """
+    for path in model.paths:
+        path.load_state_dict(plain.path.state_dict())
+    return model
 
 
 def one_class(classes):

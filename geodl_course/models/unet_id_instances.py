@@ -33,7 +33,7 @@ def flood(border, segment, inner, border_threshold, segment_threshold, inner_thr
     sources, _ = label(inner > inner_threshold)  # pieces that touch at a corner only are two
     ground = (segment > segment_threshold) | (sources > 0)
     relief = np.maximum(border, border_threshold)  # below the threshold there is no border
-    return watershed(relief, sources, mask=ground)
+    return watershed(relief, sources, connectivity=2, mask=ground)  # diagonals count: as the targets were shrunk
 
 
 def label_components(segment, threshold=0.5, smallest=1):

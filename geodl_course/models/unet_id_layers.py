@@ -10,28 +10,29 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def elu_block(inputs, outputs, norm):
-    """3 x 3 convolution and ELU, with norm batch norm between: (B, inputs, H, W) → (B, outputs, H, W)."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm)  # batch norm brings the bias
+def elu_block(inputs, outputs, norm, stride=1):
+    """Convolution (3 x 3) and ELU, with norm batch norm between: (B, inputs, H, W) → (B, outputs, H / s, W / s)."""
+    convolution = nn.Conv2d(inputs, outputs, 2 + stride, stride, padding=1, bias=not norm)  # the norm brings the bias
     nn.init.kaiming_normal_(convolution.weight)  # keeps the spread of the values through ten layers without norm
     return nn.Sequential(convolution, *[nn.BatchNorm2d(outputs)] * norm, nn.ELU(inplace=True))
 
 
-def two_blocks(inputs, outputs, norm):
-    """Two convolutions with ELU, as each level of a U-Net has: (B, inputs, H, W) → (B, outputs, H, W)."""
-    return nn.Sequential(elu_block(inputs, outputs, norm), elu_block(outputs, outputs, norm))
+def two_blocks(inputs, outputs, norm, stride=1):
+    """Two convolutions with ELU, as each level of a U-Net has: (B, inputs, H, W) → (B, outputs, H / s, W / s)."""
+    return nn.Sequential(elu_block(inputs, outputs, norm, stride), elu_block(outputs, outputs, norm))
 
 
 class UNetPath(nn.Module):
-    """One U-Net, images (B, C, H, W) → logits of one map (B, 1, H, W); sides are multiples of 2 ** depth."""
+    """One U-Net, images (B, C, H, W) → logits of its map (B, s², H / s, W / s); s is the stride, 1 in the paper."""
 
-    def __init__(self, bands, base, depth, norm):
+    def __init__(self, bands, base, depth, norm, stride):
         super().__init__()
         widths = [base * 2**level for level in range(depth + 1)]  # the last is the bottom
-        self.down = nn.ModuleList(two_blocks(*pair, norm) for pair in pairwise([bands, *widths]))
+        self.down = nn.ModuleList(two_blocks(*pair, norm) for pair in pairwise(widths))
+        self.down.insert(0, two_blocks(bands, base, norm, stride))
         self.up = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, 2) for narrow, wide in pairwise(widths))
         self.join = nn.ModuleList(two_blocks(2 * width, width, norm) for width in widths[:-1])
-        self.last = nn.Conv2d(base, 1, 1)
+        self.last = nn.Conv2d(base, stride**2, 1)
 
     def forward(self, images):
         levels = [self.down[0](images)]
@@ -43,16 +44,22 @@ class UNetPath(nn.Module):
         return self.last(found)
 
 
-def refine_block(widths, norm):
-    """The end of each path: the three maps together (B, 3, H, W) → logits of one map (B, 1, H, W)."""
-    first, second = widths
-    return nn.Sequential(elu_block(3, first, norm), elu_block(first, second, norm), nn.Conv2d(second, 1, 1))
+def refine_block(stride, widths, norm):
+    """The end of each path: the maps of all three (B, 3 s², H, W) → logits of its own (B, s², H, W), s the stride."""
+    layers = elu_block(3 * stride**2, widths[0], norm), elu_block(*widths, norm)
+    return nn.Sequential(*layers, nn.Conv2d(widths[1], stride**2, 1))
 
 
-def check_sides(size, depth):
-    """Raise ValueError where images of size (H, W) cannot be halved depth times."""
-    if any(side % 2**depth for side in size):
+def full_size(logits, stride):
+    """N logits (B, s², H, W) each, whose channels are the s x s pixels of a block → maps (B, N, s H, s W), float32."""
+    return F.pixel_shuffle(torch.cat(logits, dim=1), stride).float()
+
+
+def check_sides(size, settings):
+    """Raise ValueError where images of size (H, W) cannot be halved as often as settings say."""
+    multiple = settings["stride"] * 2 ** settings["depth"]
+    if any(side % multiple for side in size):
         raise ValueError(
-            f"images are {size[0]} x {size[1]} px: this U-Net halves them {depth} times, so both sides must be "
-            f"multiples of {2**depth}. Cut chips of such a size, or build the model with a smaller depth="
+            f"images are {size[0]} x {size[1]} px: this U-Net halves them until {multiple} px are one, so both sides "
+            f"must be multiples of {multiple}. Cut chips of such a size, or build the model with a smaller depth="
         )

@@ -54,14 +54,14 @@ def draw_border(numbers, outside, inside):
 def innermost(numbers, most, reach):
     """Numbers (B, 1, H, W) → one pixel of each instance that shrinking leaves nothing of (B, M, H, W), M = most.
 
-    It is the pixel with most of its own instance within reach; of several the first, row by row.
+    It is the pixel with most of its own instance around it, what is near counting more; of several the first.
     """
     masks = own_masks(numbers, most)
     lost = masks.any(dim=(-2, -1)) & ~(masks & shrink(numbers, reach)).any(dim=(-2, -1))  # (B, M)
-    alone = masks[lost].float()  # (n, H, W)
-    around = F.avg_pool2d(alone[:, None], 2 * reach + 1, 1, reach)[:, 0] * alone
+    alone = masks[lost].float()[:, None]  # (n, 1, H, W)
+    around = sum(F.avg_pool2d(alone, 2 * less + 1, 1, less) for less in range(1, reach + 1)) * alone
     kept = torch.zeros_like(masks)
-    kept[lost] = F.one_hot(around.flatten(1).argmax(dim=1), masks[0, 0].numel()).bool().view(alone.shape)
+    kept[lost] = F.one_hot(around.flatten(1).argmax(dim=1), masks[0, 0].numel()).bool().view_as(alone[:, 0])
     return kept
 
 

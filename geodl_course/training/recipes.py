@@ -17,8 +17,10 @@ RECIPES = {  # (model, budget): the function of models/MODEL.py that builds it, 
     ("ssd", "full"): ("ssd300_vgg16", {"epochs": 40, "lr": 2e-4, "batch_size": 32}),
     ("yolo_v1", "quick"): ("yolo_v1", {"seconds": 90}),
     ("yolo_v1", "full"): ("yolo_v1", {"epochs": 60, "batch_size": 16}),
+    ("unet_id", "quick"): ("unet_id", {"seconds": 120}),
+    ("unet_id", "full"): ("unet_id_paper", {"epochs": 40, "lr": 1e-3, "batch_size": 16}),
 }
-MASKED = {"mask_rcnn"}  # models that learn from masks
+MASKED = {"mask_rcnn", "unet_id"}  # models that learn from masks
 
 
 def open_chips(name, split, masks=False):

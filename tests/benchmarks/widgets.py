@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from geodl_course import widgets
+from geodl_course.models.unet_id_targets import unet_id_targets
 from tests.benchmarks import results
 
 COMMAND = "python -m tests.benchmarks.widgets"
@@ -27,6 +29,13 @@ def moves():
     anchor = widgets.AnchorState(image, objects, sizes=(8, 16, 32, 64))
     nms = widgets.NmsState(image, boxes, torch.rand(100, generator=generator))
     grid = widgets.GridState(image, objects, torch.ones(20, dtype=torch.long), ("a", "b", "c"), torch.rand(8, 8, 13))
+    houses = torch.zeros(12, 128, 128, dtype=torch.bool)
+    for i in range(12):  # four rows of three that share walls
+        houses[i, 6 + 32 * (i // 3) : 28 + 32 * (i // 3), 10 + 34 * (i % 3) : 44 + 34 * (i % 3)] = True
+    blurred = F.avg_pool2d(unet_id_targets(houses[None], torch.ones(1, 12, dtype=torch.bool)), 5, 1, 2)[0]
+    chances = (blurred + 0.3 * torch.rand(3, 128, 128, generator=generator)).clamp(0, 1)
+    maps = widgets.MapsState(image, chances, houses, smallest=20)
+    yield "maps", widgets.maps_compute, widgets.maps_draw, [replace(maps, inner=0.2 + 0.015 * i) for i in range(40)]
     yield "anchors", widgets.anchors_compute, widgets.anchors_draw, [replace(anchor, row=i % 32) for i in range(40)]
     yield "grid", widgets.grid_compute, widgets.grid_draw, [replace(grid, row=i % 8, col=i // 8) for i in range(40)]
     yield "nms", widgets.nms_compute, widgets.nms_draw, [replace(nms, step=i % 20) for i in range(40)]
