@@ -421,20 +421,6 @@ def gap_weights(answer):
 
 
 @exercise("07.3")
-def panoptic_quality(answer):
-    for found, objects in ((6, 8), (9, 4), (3, 3)):
-        iou, pairs = 0.4 * torch.rand(found, objects), min(found, objects) - 1
-        iou[torch.arange(pairs), torch.randperm(objects)[:pairs]] = 0.51 + 0.49 * torch.rand(pairs)
-        wanted = iou[iou > 0.5].mean() * 2 * pairs / (found + objects)
-        yours = float(answer(iou))
-        if not abs(yours - wanted) < 1e-4:
-            return (f"{pairs} of {found} masks find one of {objects} objects, at a mean IoU of "
-                    f"{iou[iou > 0.5].mean():.3f}: the quality is {wanted:.4f}, yours is {yours:.4f}.")
-    if not float(answer(torch.full((2, 3), 0.3))) == 0:
-        return "Where none of 2 masks finds one of 3 objects the quality is 0."
-
-
-@exercise("07.4")
 def split_by_shrinking(answer):
     for pixels in (1, 2):
         left, neck = int(np.random.randint(2, 6)), int(np.random.randint(1, 2 * pixels + 1))

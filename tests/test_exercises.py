@@ -112,11 +112,6 @@ def gap_weights(masks, sigma, nearest=2, inside=1.0, squared=True):
     return weights if inside is None else torch.where(masks.any(0), inside, weights)
 
 
-def panoptic_quality(iou, bar=0.5):
-    hit = iou > bar
-    return iou[hit].sum() / (hit.sum() + 0.5 * (len(iou) - hit.sum()) + 0.5 * (iou.shape[1] - hit.sum()))
-
-
 def split_by_shrinking(segment, pixels, grow=True, bound=True):
     seeds, _ = ndimage.label(ndimage.binary_erosion(segment, np.ones((2 * pixels + 1,) * 2)))
     if not grow:
@@ -164,7 +159,7 @@ RIGHT = {
     "04.1": number_of_boxes, "04.2": focal_loss, "04.3": arcgis_shapes,
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
     "06.1": one_owner, "06.2": inside_share, "06.3": best_score, "06.4": boundary_iou,
-    "07.1": soft_dice, "07.2": gap_weights, "07.3": panoptic_quality, "07.4": split_by_shrinking}
+    "07.1": soft_dice, "07.2": gap_weights, "07.3": split_by_shrinking}
 
 WRONG = {
     "00.1": {
@@ -285,12 +280,6 @@ WRONG = {
         "sigma fixed": lambda masks, sigma: gap_weights(masks, 5.0),
     },
     "07.3": {
-        "mean IoU of the found": lambda iou: iou[iou > 0.5].mean(),
-        "F1": lambda iou: 2 * (iou > 0.5).sum() / sum(iou.shape),
-        "false ones forgotten": lambda iou: iou[iou > 0.5].sum() / iou.shape[1],
-        "a lower bar": lambda iou: panoptic_quality(iou, 0.1),
-    },
-    "07.4": {
         "components": lambda segment, pixels: torch.from_numpy(ndimage.label(segment)[0]),
         "not grown back": lambda segment, pixels: split_by_shrinking(segment, pixels, grow=False),
         "grown over the edge": lambda segment, pixels: split_by_shrinking(segment, pixels, bound=False),
