@@ -1,4 +1,5 @@
-"""The inspectors as a student meets them: lecture 02 in a real JupyterLab, sliders moved by keyboard."""
+"""The inspectors as a student meets them, in a real JupyterLab, sliders moved by keyboard: those of lecture 02, and the
+maps of U-Net-ID in a notebook of one cell, since no training is needed to move them."""
 
 import os
 import secrets
@@ -17,6 +18,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "02_boxes_anchors_nms.ipynb"
 CHROMIUM = shutil.which("chromium")
+MAPS_CELL = """
+import torch
+from geodl_course import widgets
+from geodl_course.models.unet_id_targets import unet_id_targets
+houses = torch.zeros(2, 64, 64, dtype=torch.bool)
+houses[0, 10:30, 8:24] = houses[1, 10:30, 24:44] = True
+maps = 0.1 + 0.8 * unet_id_targets(houses[None], torch.ones(1, 2, dtype=torch.bool))[0]
+widgets.maps(torch.zeros(3, 64, 64, dtype=torch.uint8), maps, houses)
+"""
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: the widgets were not tried in a browser"),
@@ -28,6 +38,9 @@ def lab(tmp_path_factory):
     """Address of a JupyterLab on a free loopback port, in a folder that holds a copy of lecture 02."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(NOTEBOOK, folder)
+    kernel = nbformat.read(NOTEBOOK, as_version=4).metadata
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAPS_CELL)], metadata=kernel),
+                   folder / "maps.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -166,6 +179,23 @@ def test_nms_sliders_walk_and_thin_out(ran):
 
 def steps_in(read_out):
     return int(read_out.split(" of ")[1].split(":")[0])
+
+
+def test_maps_follow_keyboard_and_mouse(lab, page):
+    other = page.context.browser.new_page(viewport={"width": 1400, "height": 1000})
+    other.on("request", lambda request: page.asked.append(request.url))
+    other.goto(lab.replace(f"tree/{NOTEBOOK.name}", "workspaces/maps/tree/maps.ipynb"))
+    other.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    other.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }")
+    other.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    cell = other.locator(".jp-Notebook .jp-Cell").first
+    cell.locator(".widget-html-content").wait_for(timeout=120_000)
+    assert read_out_of(cell).startswith("2 instances: 2 of 2 objects found")
+    press(cell, "inner >", "ArrowRight", 9, "0 instances: 0 of 2")
+    press(cell, "inner >", "ArrowLeft", 9, "2 instances: 2 of 2")
+    cell.get_by_role("button", name="grow from the inner map", exact=True).click()
+    wait_for_words(cell, "1 instance: 1 of 2 objects found")
+    other.close()
 
 
 def test_nothing_leaves_this_machine(ran):
