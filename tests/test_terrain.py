@@ -11,6 +11,7 @@ from rasterio.transform import from_origin
 from geodl_course.chips import ChipError, read_info, validate
 from geodl_course.datasets import terrain
 from geodl_course.datasets.chipping import chip_scene
+from geodl_course.datasets.polygons import read_layer
 
 CELL = 2.0
 
@@ -197,6 +198,35 @@ def test_a_void_that_is_not_declared_is_no_height(tmp_path):
     with rasterio.open(tif) as raster:
         valid = raster.read(1) > 0
     assert valid[:, 21:].all() and not valid[:, :21].any()
+
+
+def test_what_is_there_is_kept_and_half_a_scene_is_none(tmp_path, monkeypatch):
+    dem, layer = written(tmp_path)
+    before = dem.read_bytes(), layer.read_bytes()
+    for name in ("dem", "faces"):  # the scene would replace what it is made of
+        with pytest.raises(ChipError, match=f"{name}.* exists already and is kept"):
+            terrain.terrain_scene(dem, layer, tmp_path, name)
+    monkeypatch.setattr(terrain, "write_polygons", lambda *parts: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        terrain.terrain_scene(dem, layer, tmp_path / "new", "scene")
+    assert list((tmp_path / "new").iterdir()) == []
+    assert (dem.read_bytes(), layer.read_bytes()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"dem.tif", "faces.gpkg", "new"}
+
+
+@pytest.mark.parametrize("outline", [[], [shapely.box(420090, 4189900, 420100, 4189910)]])
+def test_an_extent_without_any_object_is_refused(tmp_path, outline):
+    paths, extent = written(tmp_path), tmp_path / "extent.gpkg"
+    terrain.write_polygons(extent, outline, "", "EPSG:26917")
+    with pytest.raises(ChipError, match="extent.gpkg.* (no polygon|all 2 objects)"):
+        terrain.terrain_scene(*paths, tmp_path, "scene", extent=extent)
+    assert not list(tmp_path.glob("scene.*"))
+
+
+def test_features_without_geometry_are_left_out_and_a_layer_may_be_empty(tmp_path):
+    for name, shapes in (("some", [None, shapely.box(420010, 4189960, 420030, 4189980)]), ("none", [])):
+        _, gpkg = terrain.terrain_scene(*written(tmp_path, shapes=shapes), tmp_path, name)
+        assert len(read_layer(gpkg)) == (name == "some")
 
 
 def test_polygons_in_degrees_are_brought_to_the_dem_and_crossing_ones_refused(tmp_path):

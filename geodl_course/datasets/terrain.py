@@ -11,6 +11,7 @@ The rules:
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -99,30 +100,41 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
     `dem` is a raster of one band, `polygons` a vector layer with one feature an object, all of class `kind`, and
     `extent` a layer that says where the objects were mapped: outside it bands are void and polygons are cut off.
     `cell` averages the DEM to coarser cells (metres; default: its own). `height_unit` is metres per unit of height.
-    Layers in another CRS are brought to the DEM's. Raises ChipError for a DEM that cannot be read, has no projected CRS
-    (degrees are none), cells that are not square or heights that no land has (undeclared voids), for a layer without a
-    CRS, with points or lines or with polygons that cross themselves, and for a finer cell.
+    Layers in another CRS are brought to the DEM's; features without geometry are left out. The two files appear when
+    both are whole, and never replace another. Raises ChipError where one exists, for a DEM that cannot be read, has no
+    projected CRS (degrees are none), cells that are not square or heights that no land has (undeclared voids), for a
+    layer without a CRS, with points or lines or with polygons that cross themselves, for an extent that is empty or
+    holds none of the objects, and for a finer cell.
     """
     import rasterio
 
     from geodl_course.chips import ChipError
+    from geodl_course.chips.writing import refuse_existing
 
     folder = Path(folder)
+    targets = [folder / f"{name}.tif", folder / f"{name}.gpkg"]
+    for target in targets:
+        refuse_existing(target)
     try:
         opened = rasterio.open(dem)
     except rasterio.errors.RasterioIOError as error:
         raise ChipError(f"{dem}: cannot be read as a raster ({error}). Check the path or get it again.") from error
     with opened as src:
         grid = _grid(src, dem, cell)
-        outline = None if extent is None else _read_polygons(extent, src).geometry.union_all()
+        outline = None if extent is None else _outline(extent, src)
         shapes = _read_polygons(polygons, src).geometry.to_numpy()
-        try:
-            _write_bands(folder / f"{name}.tif", src, grid, outline, height_unit)
-        except BaseException:
-            (folder / f"{name}.tif").unlink(missing_ok=True)  # half of a scene is none
-            raise
-        write_polygons(folder / f"{name}.gpkg", _clip(shapes, outline), kind, src.crs)
-    return folder / f"{name}.tif", folder / f"{name}.gpkg"
+        inside = _clip(shapes, outline)
+        if len(shapes) and not len(inside):
+            raise ChipError(f"{extent}: all {len(shapes)} objects of {polygons} lie outside it. Check that both belong "
+                            "to one area and name the right CRS.")
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=f".{name}.") as part:  # half of a scene is none
+            made = [Path(part, target.name) for target in targets]
+            _write_bands(made[0], src, grid, outline, height_unit)
+            write_polygons(made[1], inside, kind, src.crs)
+            for path, target in zip(made, targets, strict=True):
+                path.rename(target)
+    return tuple(targets)
 
 
 def _grid(src, path, cell):
@@ -196,6 +208,15 @@ def _read_polygons(path, src):
     from geodl_course.datasets.polygons import only_polygons, read_layer
 
     return only_polygons(read_layer(path), path, src.name)[0].to_crs(src.crs)
+
+
+def _outline(path, src):
+    from geodl_course.chips import ChipError
+
+    outline = _read_polygons(path, src).geometry.union_all()
+    if outline.is_empty:
+        raise ChipError(f"{path} has no polygon, so it does not say where the objects were mapped. Draw one.")
+    return outline
 
 
 def _clip(shapes, outline):
