@@ -295,6 +295,16 @@ def test_map_txt_is_read_as_it_is(tmp_path, line):
     read(make_export(tmp_path / "export", lines=[line]))
 
 
+def test_map_txt_lists_classes_whose_names_look_like_folders(tmp_path):
+    names = ["old images", "Dr. labels", "No.1 pit"]
+    info = DatasetInfo("odd", names, ["grey"], "uint8", 16, 0.5, "EPSG:3857")
+    ids = {name: square(2 * n, 2 * n + 2, 3, 9, n + 1)[0] for n, name in enumerate(names)}
+    chip = Chip("my images", np.ones((1, 16, 16), np.uint8), ids, transform=HERE, crs=rasterio.CRS.from_epsg(3857))
+    before = write_chips(tmp_path / "before", info, [("train", chip)])
+    place = write_arcgis(before, tmp_path / "export", progress=False)
+    assert_same_folders(before, read_arcgis(place, tmp_path / "after", progress=False))
+
+
 def test_map_txt_of_windows_has_its_own_umlauts(export):
     text = (export / "map.txt").read_text("utf-8")
     (export / "map.txt").write_bytes(text.replace("\n", "\r\n").encode("cp1252"))
@@ -311,7 +321,8 @@ def test_other_endings_and_world_files(tmp_path, suffix):
     for path in export.rglob("*.aux.xml"):
         path.unlink()
     for kind in ("images", "labels/Öltank"):  # what ArcGIS Pro leaves beside
-        (export / kind / f"a{label}.ovr").write_bytes(b"")
+        for more in ("ovr", "vat.dbf", "vat.cpg"):  # overviews, and the table of a raster's values
+            (export / kind / f"a{label}.{more}").write_bytes(b"")
     if suffix in (".png", ".jpg"):
         world = f"0.5\n0\n0\n-0.5\n{HERE.c + 0.25}\n{HERE.f - 0.25}\n"  # centre of the first pixel
         (export / f"images/a{'.pgw' if suffix == '.png' else '.jgw'}").write_text(world)
@@ -659,6 +670,10 @@ def test_what_cannot_be_written(tmp_path):
         write_arcgis(boxes, tmp_path / "out", progress=False)
     with pytest.raises(ChipError, match="format 'RCNN' is none of RCNN_Masks"):
         write_arcgis(boxes, tmp_path / "out", "RCNN", progress=False)
+    (boxes / "val/images").mkdir(parents=True)
+    with pytest.raises(ChipError, match="val/images holds no image"):
+        write_arcgis(boxes, tmp_path / "out", VOC, progress=False)
+    shutil.rmtree(boxes / "val")
     info = read_info(boxes)
     (boxes / "dataset.json").write_text(json.dumps(json.loads((boxes / "dataset.json").read_text())
                                                    | {"classes": ["a:b", *info.classes[1:]]}))
@@ -667,3 +682,23 @@ def test_what_cannot_be_written(tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("out")]
     with pytest.raises(ChipError, match="boxes exists already"):
         write_arcgis(boxes, boxes, VOC, progress=False)
+
+
+@pytest.mark.parametrize(("crs", "code"), [("EPSG:3857", 3857), ("", None), ("EPSG:32610, EPSG:32611", None)])
+def test_chips_whose_crs_only_dataset_json_names(tmp_path, crs, code):
+    info = DatasetInfo("placeless", ["tank"], ["grey"], "uint8", 16, 0.5, crs)
+    chip = Chip("a", np.ones((1, 16, 16), np.uint8), {"tank": square(2, 6, 3, 9)[0]}, transform=HERE)
+    before = write_chips(tmp_path / "before", info, [("train", chip)])
+    export = write_arcgis(before, tmp_path / "export", progress=False)
+    after = read_chip(read_arcgis(export, tmp_path / "after", progress=False), "train", "a")
+    assert (after.crs and after.crs.to_epsg()) == code and after.boxes.tolist() == [[3, 2, 9, 6]]
+
+
+def test_classes_that_one_folder_of_windows_would_hold(tmp_path):
+    info = DatasetInfo("twins", ["Tank", "tank"], ["grey"], "uint8", 16, 0.5, "EPSG:3857")
+    chip = Chip("a", np.ones((1, 16, 16), np.uint8), {"Tank": square(2, 6, 3, 9)[0], "tank": square(9, 12, 3, 9)[0]},
+                transform=HERE, crs=rasterio.CRS.from_epsg(3857))
+    before = write_chips(tmp_path / "before", info, [("train", chip)])
+    with pytest.raises(ChipError, match="classes 'Tank' and 'tank' .* Rename"):
+        write_arcgis(before, tmp_path / "out", progress=False)
+    write_arcgis(before, tmp_path / "boxes", KITTI, progress=False)  # its classes are no folders

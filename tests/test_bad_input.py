@@ -169,7 +169,8 @@ def test_label_rasters_are_found_whatever_their_suffix(chip_folder, suffix):
 
 def test_what_is_no_label_raster_is_told(chip_folder):
     folder = (chip_folder / LABEL).parent
-    for name in (".DS_Store", "000000.tif.aux.xml", "000000.tfw"):  # left by file managers and GIS programs
+    for name in (".DS_Store", "aux.xml", "tfw", "vat.dbf", "vat.cpg"):  # left by file managers and GIS programs
+        name = name if name[0] == "." else f"000000.tif.{name}"
         (folder / name).write_text("")
     validate(chip_folder)
     (folder / "000000.npy").write_bytes(b"")

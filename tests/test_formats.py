@@ -73,6 +73,8 @@ def test_kitti_as_its_makers_write_it(tmp_path):
     found = read_kitti(tmp_path / "000.txt")
     assert found.file == "000.tif" and found.names == ["Car", "7"]
     assert found.boxes.tolist() == [[587.01, 173.33, 614.12, 200.12], [1, 2, 3, 4]]
+    (tmp_path / "001.txt").write_text(first, encoding="utf-8-sig")  # Windows marks UTF-8 in front
+    assert read_kitti(tmp_path / "001.txt").names == ["Car"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,18 @@ def test_polygons_have_no_holes_and_several_parts():
     assert SHAPES["uncompressed"](SQUARE)["counts"] == [10, 3, 5, 3, 5, 3, 5, 3, 43]
     assert SHAPES["uncompressed"](np.ones((2, 3), bool))["counts"] == [0, 6]
     assert SHAPES["uncompressed"](np.zeros((2, 3), bool))["counts"] == [6]
+
+
+def test_the_mark_that_windows_sets_before_utf_8_is_no_content(tmp_path):
+    path = tmp_path / "a.json"
+    write_coco(path, [Annotation("a.tif", (4, 4))], ["Öltank"])
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert read_coco(path)[1] == ["Öltank"]
+
+
+def test_another_kind_of_mask_is_not_written(tmp_path):
+    with pytest.raises(ChipError, match="masks 'polygon' .* compressed, uncompressed, polygons"):
+        write_coco(tmp_path / "a.json", [], ["a"], masks="polygon")
 
 
 def test_an_object_of_no_class_is_not_written(tmp_path):

@@ -18,7 +18,7 @@ def load_coco(path):
     Raises ChipError naming the file, the entry and the next step.
     """
     try:
-        coco = json.loads(Path(path).read_text(encoding="utf-8"))
+        coco = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         entries = {kind: list(coco[kind]) for kind in FIELDS}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, FileNotFoundError) as error:
         raise ChipError(f"{path}: not a COCO file ({error!r}). It needs images, annotations, categories.") from error

@@ -20,7 +20,9 @@ from geodl_course.chips.record import (
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 IMAGE_SUFFIXES = (*LABEL_SUFFIXES, ".jpg", ".jpeg")
-SIDECARS = (".xml", ".ovr", ".tfw", ".tfwx", ".pgw", ".jgw", ".wld")  # what GIS programs leave beside a raster
+SIDECARS = (  # what GIS programs leave beside a raster
+    ".xml", ".ovr", ".tfw", ".tfwx", ".pgw", ".jgw", ".wld", ".dbf", ".cpg",
+)
 
 
 def read_info(folder):
@@ -124,7 +126,7 @@ def read_split(folder, split, stems=None):
             if stem not in files:
                 raise ChipError(f"{folder / split / 'images'}: no image '{stem}'. Choose one of its {len(files)}.")
             image, transform, crs = read_raster(files[stem])
-            chip = Chip(stem, image, transform=transform, crs=crs or info.crs or None)
+            chip = Chip(stem, image, transform=transform, crs=crs or _known_crs(info.crs))
             if boxes is None:
                 rasters = {name: paths[stem] for name, paths in labels.items() if stem in paths}
                 place = (files[stem], (transform, crs))
@@ -134,6 +136,16 @@ def read_split(folder, split, stems=None):
                 chip.boxes, chip.labels = boxes[stem]
                 check_chip(chip, info, files[stem])
             yield chip if boxes is not None else derive_boxes(chip, info)
+
+
+def _known_crs(text):
+    """The CRS that dataset.json names, or None where it names none, or several of which the chip has one."""
+    from rasterio.crs import CRS
+
+    try:
+        return CRS.from_user_input(text) if text else None
+    except ValueError:  # rasterio's CRSError is one
+        return None
 
 
 def _read_ids(path, image, place):

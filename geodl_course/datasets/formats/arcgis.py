@@ -31,7 +31,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from geodl_course.chips import SPLITS, Chip, ChipError, DatasetInfo, read_info, write_chips
+from geodl_course.chips import SPLITS, Chip, ChipError, DatasetInfo, image_files, read_info, write_chips
 from geodl_course.chips.rasters import raster_env, read_raster, write_raster
 from geodl_course.chips.reading import check_same_place, read_split
 from geodl_course.chips.record import DTYPES, check_chip
@@ -213,9 +213,19 @@ def write_arcgis(folder, out, mode="RCNN_Masks", progress=True):
     for name in info.classes if mode == "RCNN_Masks" else ():
         if not name or set(name) & set(UNFIT) or name[0] == "." or name[-1] in ". " or name != composed(name):
             raise ChipError(f"class '{name}' cannot be a folder on Windows, where ArcGIS Pro runs. Rename the class.")
+    folded = [name.casefold() for name in info.classes]
+    for k, name in enumerate(info.classes if mode == "RCNN_Masks" else ()):
+        first = folded.index(folded[k])
+        if first < k:
+            raise ChipError(f"classes '{info.classes[first]}' and '{name}' would be one folder on Windows, where "
+                            "ArcGIS Pro runs. Rename one of them.")
     splits = [name for name in SPLITS if (folder / name).is_dir()]
     if not splits:
         raise ChipError(f"{folder} has none of the folders {', '.join(SPLITS)}. Make the data set again.")
+    for split in splits:
+        if not image_files(folder, split):
+            raise ChipError(f"{folder / split / 'images'} holds no image. Remove {folder / split}, or make the data "
+                            "set again.")
     with whole_or_nothing(out) as part:
         for split in splits:
             chips = tqdm(read_split(folder, split), desc=f"{split} of {info.name}", unit="chip", disable=not progress,

@@ -15,6 +15,9 @@ import numpy as np
 from geodl_course.chips import ChipError, valid_pixels
 
 EMD, STATS, MAP = "esri_model_definition.emd", "esri_accumulated_stats.json", "map.txt"
+BETWEEN = re.compile(  # two files of a line of map.txt: an ending, blanks, one of the folders
+    r"(?:(?<=\.\w{3})|(?<=\.\w{4}))\s+(?=(?:images2?|labels)[\\/])", re.I
+)
 OURS = "GeodlCourse"  # a field of our own in the .emd, so that name, licence, citation and recipe come back
 
 
@@ -114,7 +117,7 @@ def read_map(folder):
     there = {_key(p.relative_to(folder)): p for kind in ("images", "labels") for p in (Path(folder) / kind).rglob("*")}
     listed = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        words = [w for w in re.split(r"\s+(?=(?:images2?|labels)[\\/])", line.strip(), flags=re.I) if w]
+        words = [w for w in BETWEEN.split(line.strip()) if w]
         files = [w for w in words if not w.lower().startswith("images2")]  # images2 holds a second raster
         for word in files:
             if _key(word) not in there:

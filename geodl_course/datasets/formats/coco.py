@@ -118,8 +118,11 @@ def _check_runs(counts, size):
 def write_coco(path, annotations, classes, masks="compressed"):
     """Write [Annotation, ...] as a COCO file; ids count from 1, categories in the order of `classes`.
 
-    masks: "compressed" run lengths, "uncompressed" ones, or "polygons" (see the rules above).
+    masks: "compressed" run lengths, "uncompressed" ones, or "polygons" (see the rules above). Raises ChipError for
+    another word, and for an object of no class.
     """
+    if masks not in SHAPES:
+        raise ChipError(f"{path}: masks '{masks}' is none of {', '.join(SHAPES)}. Choose one of them.")
     images, objects = [], []
     for i, annotation in enumerate(annotations, start=1):
         height, width = annotation.size

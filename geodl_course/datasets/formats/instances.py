@@ -14,7 +14,7 @@ def instance_rasters(masks, names, told):
     rasters = {}
     for name in dict.fromkeys(names):
         mine = [mask for mask, other in zip(masks, names, strict=True) if other == name]
-        rasters[name] = _lay([mask.astype(np.int64) for mask in mine], len(mine), told)
+        rasters[name] = _lay(mine, len(mine), told)
     return rasters
 
 
@@ -38,8 +38,8 @@ def one_band(bands, path, told):
 
 
 def _lay(layers, number, told):
-    """Layers of ids laid on each other, the later above; `number` of instances that are in them."""
-    ids, top = np.zeros_like(layers[0]), 0
+    """Layers of ids (H, W), or of masks, laid on each other, the later above; `number` of instances in them."""
+    ids, top = np.zeros(layers[0].shape, np.int64), 0
     for layer in layers:
         above = layer > 0
         told["pixels_covered_twice"] += int((above & (ids > 0)).sum())

@@ -21,7 +21,7 @@ def read_kitti(path, file=None, size=(0, 0)):
     Raises ChipError naming file and line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ChipError(f"{path} is missing: an image needs its label file. Restore it.") from None
     except UnicodeDecodeError as error:
