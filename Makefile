@@ -1,4 +1,4 @@
-# make lab    install, make the data, open the course      make test    everything that must pass
+# make lab    install, make the towns, open the course     make test    everything that must pass
 # make notebooks | check | run LECTURE=03 | doctor
 # Flags for JupyterLab: make lab FLAGS="--no-browser --port 9999"
 
@@ -21,7 +21,7 @@ OFFLINE = http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 HTTP_PROX
 .PHONY: lab test notebooks check run doctor data
 .DELETE_ON_ERROR:
 
-lab: $(VENV)/installed data
+lab: $(VENV)/installed $(DATA)/towns/dataset.json
 	$(PY) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb $(FLAGS)
 
 test: check data
@@ -37,17 +37,17 @@ check: $(VENV)/installed-dev
 notebooks: $(VENV)/installed-dev data
 	$(PY) lectures/build.py
 
-run: $(VENV)/installed data
+run: $(VENV)/installed $(DATA)/towns/dataset.json
 	@test -n "$(LECTURE)" || { echo "Which lecture? For example: make run LECTURE=03"; exit 2; }
 	$(PY) lectures/build.py --run $(LECTURE)
 
 doctor: $(VENV)/installed
 	$(PY) -m geodl_course.doctor
 
-data: $(DATA)/towns/dataset.json
+data: $(DATA)/towns/dataset.json $(DATA)/valley_fills/dataset.json
 
-$(DATA)/towns/dataset.json: | $(VENV)/installed
-	$(PY) data_scripts/make.py towns
+$(DATA)/%/dataset.json: | $(VENV)/installed
+	$(PY) data_scripts/make.py $*
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found."; \
