@@ -5,9 +5,9 @@ benches. Each scene is a DEM and a layer of faces; `terrain_scene` draws it as s
 topographic position, as it does any DEM with polygons; then it is cut into chips like every other scene.
 
 QUICK averages the DEM to cells of 4 m, so that a chip of 128 px shows 512 m; FULL keeps 2 m, 1024 m in 512 px, and
-leaves out faces of four steps, which are small in so large a chip. Train chips overlap by half, so that each face is
-whole in one of them, and of those without a face one in four stays; val and test chips lie side by side and are all
-there.
+leaves out faces of four steps, which are small in so large a chip. Train chips overlap by half, so that a face up to
+half a chip wide is whole in one of them, and of those without a face one in four stays; val and test chips lie side by
+side and are all there.
 """
 
 import shutil
