@@ -313,7 +313,7 @@ teaching.check("00.1", centres)
 # | 04 | SSD | one look at several maps, tried on real ships | yes |
 # | 05 | YOLO v1 | a detector that answers cell by cell, three compared | yes |
 # | 06 | Mask R-CNN | an outline for each object; valley fills mapped on terrain | yes |
-# | 07 | U-Net-ID | | not yet |
+# | 07 | U-Net-ID | pixels first: what touches told apart; is it the method, or the learning? | yes |
 # | 08 | DCGAN | | not yet |
 # | 09 | VAE | | not yet |
 # | 10 | From chips to a map | | not yet |

@@ -468,7 +468,7 @@ for run in stored("mask_ablation"):
 ax = plt.subplots(figsize=(7.2, 2.3))[1]
 for row, values in enumerate(rows.values()):
     ax.scatter(values, [-row] * len(values), color=plots.CLASS_COLOURS[1], edgecolor=plots.INK)
-_ = ax.set(yticks=range(1 - len(rows), 1), yticklabels=reversed(rows), ylim=(0.5 - len(rows), 0.5), xlim=(0, 1),
+_ = ax.set(yticks=range(1 - len(rows), 1), yticklabels=reversed(rows), ylim=(0.5 - len(rows), 0.5), xlim=(0, 1.02),
            xlabel="mask AP50 on validation chips, one point a seed")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
