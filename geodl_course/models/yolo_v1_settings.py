@@ -11,7 +11,8 @@ def small_settings(classes, size=128):
 
     Not as in the paper: cells of 16 px (S = 8, which 128 px fill evenly), fewer and narrower layers with batch norm
     (they learn from scratch, fast), fully connected layers that start as a copy and have no dropout (some hundred chips
-    teach a random start nothing). Lecture 05, part 7.
+    teach a random start nothing). `fit` trains it with AdamW in batches of 8, not with SGD in batches of 64 over 135
+    epochs, which a laptop has no time for. Lecture 05, part 7.
     """
     return {
         "system": "yolo_v1",  # models.build takes it by this name, from a notebook's classes as well
