@@ -50,7 +50,7 @@ plots.course_style()
 # %% slideshow={"slide_type": "skip"}
 # All that depends on your machine: quick suits a laptop, full wants a GPU.
 budget = teaching.budget(data=("towns", "towns_512"), scenes=(5, 20), chip=(128, 512), overfit_steps=(60, 200),
-                         towns_steps=(250, 2000), ships_steps=(110, 1000))
+                         towns_steps=(250, 2000), ships_steps=(90, 1000))
 folder = datasets.find(budget.data) or make_towns(datasets.data_root() / budget.data, budget.scenes, budget.chip)
 towns, towns_val = ChipDataset(folder, "train"), ChipDataset(folder, "val")
 busiest = sorted(range(len(towns)), key=lambda i: -len(towns[i][1]["boxes"]))
