@@ -14,6 +14,7 @@ from geodl_course.chips.record import ChipError, boxes_from_instances, info_from
 class ChipDataset(torch.utils.data.Dataset):
     """Decoded chips of one split: item i is (image (C, H, W) float32, target dict boxes (M, 4), labels (M,), [masks]).
 
+    Where the split has a covers.json, the target also holds `cover`, what it says of the whole chip, as a dict.
     All chips are decoded once and kept as they are on disk (`images` (N, C, H, W), uint8, uint16 or float32), so an
     epoch never waits for decoding. With `normalise`, bands are (x - mean) / std of dataset.json, and nodata is 0; else
     images are the stored values. `masks=True` adds masks (M, H, W) bool. `limit` takes that many chips, spread evenly
@@ -25,10 +26,11 @@ class ChipDataset(torch.utils.data.Dataset):
         stems = _spread(list(image_files(folder, split)), limit)
         size = (len(info.bands), info.chip_size, info.chip_size)
         arrays = {"stems": np.array(stems, dtype=str), "images": np.empty((len(stems), *size), info.dtype)}
-        objects, rasters, keys = [], [], []
+        objects, rasters, keys, covers = [], [], [], []
         for i, chip in enumerate(read_split(folder, split, stems)):
             arrays["images"][i] = chip.image
             objects.append((chip.boxes, chip.labels))
+            covers.append(chip.cover)
             if masks and chip.instances is None:
                 raise ChipError(f"{folder}: this data set has boxes only, no masks. Leave out masks=True.")
             for k, name in enumerate(info.classes if masks else (), start=1):
@@ -38,6 +40,8 @@ class ChipDataset(torch.utils.data.Dataset):
         arrays["counts"] = np.array([len(labels) for _, labels in objects], np.int64)
         arrays["boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes, _ in objects)])
         arrays["labels"] = np.concatenate([np.zeros(0, np.int64), *(labels for _, labels in objects)])
+        if covers and covers[0] is not None:
+            arrays["covers"] = np.array([json.dumps(cover) for cover in covers])
         if masks:
             arrays["rasters"] = np.array(rasters, np.uint16).reshape(-1, *size[1:])
             arrays["raster_keys"] = np.array(keys, np.int64).reshape(-1, 2)
@@ -58,6 +62,8 @@ class ChipDataset(torch.utils.data.Dataset):
             "boxes": torch.from_numpy(self.arrays["boxes"][rows].copy()),
             "labels": torch.from_numpy(self.arrays["labels"][rows].copy()),
         }
+        if "covers" in self.arrays:
+            target["cover"] = json.loads(self.arrays["covers"][i])
         if self.masks:
             target["masks"] = torch.from_numpy(self._masks(i))
         return torch.from_numpy(self._image(i)), target
@@ -143,7 +149,8 @@ class ChipDataset(torch.utils.data.Dataset):
         indices = np.asarray(indices, dtype=np.int64)
         counts, ends = self.arrays["counts"], self._ends
         rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(ends[i] - counts[i], ends[i]) for i in indices)])
-        arrays = {key: self.arrays[key][indices] for key in ("stems", "images", "counts")}
+        per_chip = [key for key in ("stems", "images", "counts", "covers") if key in self.arrays]
+        arrays = {key: self.arrays[key][indices] for key in per_chip}
         arrays |= {key: self.arrays[key][rows] for key in ("boxes", "labels")}
         if "rasters" in self.arrays:
             keys = self.arrays["raster_keys"]
@@ -153,6 +160,11 @@ class ChipDataset(torch.utils.data.Dataset):
         dataset = type(self).__new__(type(self))
         dataset._set(self.info, self.split, arrays, self.masks, self.normalise)
         return dataset
+
+
+def all_images(dataset):
+    """All images of a ChipDataset (N, C, H, W) float32 in one tensor, scaled as its items are."""
+    return torch.stack([image for image, _ in dataset])
 
 
 def _spread(items, limit):

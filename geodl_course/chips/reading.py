@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from geodl_course.chips.coco import check_reference, corners_of, load_coco
+from geodl_course.chips.covers import read_covers
 from geodl_course.chips.rasters import raster_env, read_raster
 from geodl_course.chips.record import (
     SPLITS,
@@ -119,6 +120,7 @@ def read_split(folder, split, stems=None):
     files = image_files(folder, split)
     boxes = _read_boxes(folder, split, info, files)
     labels = _label_files(folder, split, info, files)
+    covers = read_covers(folder, split, files) or {}
     if boxes is not None and labels:
         raise ChipError(f"{folder / split} has both boxes.json and labels/. Keep the one that is right.")
     with raster_env():
@@ -126,7 +128,7 @@ def read_split(folder, split, stems=None):
             if stem not in files:
                 raise ChipError(f"{folder / split / 'images'}: no image '{stem}'. Choose one of its {len(files)}.")
             image, transform, crs = read_raster(files[stem])
-            chip = Chip(stem, image, transform=transform, crs=crs or _known_crs(info.crs))
+            chip = Chip(stem, image, transform=transform, crs=crs or _known_crs(info.crs), cover=covers.get(stem))
             if boxes is None:
                 rasters = {name: paths[stem] for name, paths in labels.items() if stem in paths}
                 place = (files[stem], (transform, crs))

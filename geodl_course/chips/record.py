@@ -36,7 +36,10 @@ class DatasetInfo:
 
 @dataclass
 class Chip:
-    """One chip: image (C, H, W), and instances {class: (H, W) ids} or boxes (M, 4) with labels (M,) in 1..K."""
+    """One chip: image (C, H, W), and instances {class: (H, W) ids} or boxes (M, 4) with labels (M,) in 1..K.
+
+    `cover` is what covers.json says of the whole chip.
+    """
 
     stem: str
     image: np.ndarray
@@ -45,6 +48,7 @@ class Chip:
     labels: np.ndarray | None = None
     transform: object = None  # affine, pixel to map
     crs: object = None
+    cover: dict | None = None
 
 
 def boxes_from_instances(raster):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geodl_course.chips.covers import write_covers
 from geodl_course.chips.rasters import raster_env, write_raster
 from geodl_course.chips.record import (
     SPLITS,
@@ -75,7 +76,7 @@ def write_chips(folder, info, chips):
 
 
 def _write_all(part, folder, info, chips):
-    sums, counts, boxes, kinds = {}, {}, {}, set()
+    sums, counts, boxes, covers, kinds = {}, {}, {}, {}, set()
     with raster_env():
         for split, chip in chips:
             where = folder / split / "images" / f"{chip.stem}.tif"
@@ -90,12 +91,15 @@ def _write_all(part, folder, info, chips):
             _write_chip(part, split, chip, info)
             count_objects(counts.setdefault(split, {}), chip, info)
             sums[split] = sums.get(split, 0) + _moments(chip.image, info.nodata)
+            covers.setdefault(split, {})[chip.stem] = chip.cover
             if chip.instances is None:
                 boxes.setdefault(split, []).append(replace(chip, image=None))
     if not counts:
         raise ChipError(f"{folder}: no chip to write. Check that the scene holds valid pixels.")
     for split, rows in boxes.items():
         (part / split / "boxes.json").write_text(json.dumps(_coco(rows, info)), encoding="utf-8")
+    for split, entries in covers.items():
+        write_covers(part, split, entries, folder)
     mean, std = _mean_std(sums.get("train", sum(sums.values())))
     done = replace(info, mean=mean, std=std, counts=counts)
     (part / "dataset.json").write_text(json.dumps(info_to_dict(done), indent=1) + "\n", encoding="utf-8")
