@@ -138,6 +138,9 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_the_catalogue_is_complete():
     for name, entry in catalog().items():
         assert entry["licence"] and entry["citation"] and entry["title"] and entry["about"]
+        if "same_files" in entry:
+            assert "files" in catalog()[entry["same_files"]] and "files" not in entry
+            continue
         if "doi" in entry:
             assert entry["doi"].startswith("10.") and entry["doi"] in entry["citation"] and "files" not in entry
             continue

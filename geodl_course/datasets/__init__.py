@@ -71,6 +71,13 @@ def _make_ships(out, **recipe):
     return import_ships(fetch("sen2ships"), out, **recipe)
 
 
+def _make_sentinel_coast(out, **recipe):
+    from geodl_course.datasets.download import fetch
+    from geodl_course.datasets.sentinel_coast import import_sentinel_coast
+
+    return import_sentinel_coast(fetch("sentinel_coast"), out, **recipe)
+
+
 def _make_buildings(out, **recipe):
     from geodl_course.datasets.buildings import import_buildings
     from geodl_course.datasets.download import fetch
@@ -100,5 +107,5 @@ def _make_large_fills(out, **recipe):
 MAKERS = {
     "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "buildings": _make_buildings,
     "valley_fills": _make_fills, "valley_fills_512": _make_large_fills,
-    "vfill": _make_vfill,
+    "vfill": _make_vfill, "sentinel_coast": _make_sentinel_coast,
 }

@@ -2,7 +2,7 @@
 
 A set with `files` is verified by the sha256 of the catalogue. A set with a `doi` has its list of files and their md5
 from the archive (figshare, Zenodo, ...) that the DOI leads to, asked through pooch each time; its zip archives are
-unpacked beside them.
+unpacked beside them. A set that is cut from the files of another names it (`same_files`), and those are fetched.
 """
 
 import os
@@ -42,6 +42,8 @@ def fetch(name, root=None, progress=True):
     from tqdm import tqdm
 
     known = entry(name)
+    if "same_files" in known:
+        return fetch(known["same_files"], root, progress)
     folder = Path(root or data_root() / "raw") / name
     pooch.get_logger().setLevel("ERROR")
     if "doi" in known:

@@ -41,7 +41,7 @@ def import_ships(raw, out, size=128, overlap=0, min_visible=0.3, progress=True):
     from tqdm import tqdm
 
     told, boxes, bounds = Counter(), {}, {}
-    for port in _ports(Path(raw)):
+    for port in port_folders(Path(raw)):
         boxes[port], bounds[port] = _read_port(port, size, told)
     splits = ["val" if port.name in VALIDATION else "train" for port in boxes]
     if "" in drop_touching(list(bounds.values()), splits):
@@ -68,7 +68,8 @@ def _info(size, overlap, min_visible, boxes, told):
     )
 
 
-def _ports(raw):
+def port_folders(raw):
+    """The folders of the fetched ports, in order."""
     ports = sorted(path.parent for path in raw.glob("*/coco.json"))
     if not ports:
         raise ChipError(f"{raw} has no PORT/coco.json. Fetch it: python data_scripts/fetch.py sen2ships")
@@ -78,7 +79,7 @@ def _ports(raw):
 def _read_port(port, size, told):
     """Boxes (M, 4) of a port and its bounds on the map; every file of it is looked at before a chip is written."""
     path = port / "coco.json"
-    shape, bounds = _check_bands(port)
+    shape, bounds = check_bands(port)
     if min(shape) < size:
         raise ChipError(
             f"{port} is {shape[1]} x {shape[0]} pixels, too small for chips of {size}. Choose smaller chips."
@@ -109,7 +110,7 @@ def _one_image(coco, path, told):
     return coco | {"images": [coco["images"][0] | {"id": used.pop()}]}
 
 
-def _check_bands(port):
+def check_bands(port):
     """(rows, columns) and bounds of the bands of a port, which must lie on one grid of 16-bit cells."""
     grids = {}
     for band in BANDS:
@@ -126,13 +127,18 @@ def _check_bands(port):
     return shape, bounds
 
 
-def _chips(port, boxes, size, overlap, min_visible):
+def read_bands(port):
+    """Pixels (5, H, W) uint16 of a port in the order of BANDS, their transform and CRS."""
     pixels = []
     for band in BANDS:
         with opened(port / f"{band}.tif", "sen2ships") as src:
             pixels.append(src.read(1))
             transform, crs = src.transform, src.crs
-    pixels = np.stack(pixels)
+    return np.stack(pixels), transform, crs
+
+
+def _chips(port, boxes, size, overlap, min_visible):
+    pixels, transform, crs = read_bands(port)
     for row, col in windows(*pixels.shape[1:], size, overlap):
         inside, seen = cut_boxes(boxes, row, col, size, min_visible)
         stem, labels = f"{port.name}_{row:04d}_{col:04d}", np.ones(seen.sum())  # vessels, all of them
