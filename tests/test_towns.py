@@ -17,7 +17,7 @@ import shapely
 import shapely.affinity
 
 from geodl_course.chips import ChipError
-from geodl_course.datasets import towns as module
+from geodl_course.datasets import generated
 from geodl_course.datasets.towns import CLASSES, make_scene, make_towns, write_scene
 
 SIZE = 1024
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_no_town(tmp_path, monkeypatch, fits):
         return real(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(generated, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     with pytest.raises(ChipError, match="disk is full, so nothing was kept. Free some space"):
         make_towns(tmp_path / "towns", scenes=3, extent=512, progress=False)
     assert list(tmp_path.iterdir()) == []
