@@ -223,10 +223,13 @@ def test_an_extent_without_any_object_is_refused(tmp_path, outline):
     assert not list(tmp_path.glob("scene.*"))
 
 
-def test_features_without_geometry_are_left_out_and_a_layer_may_be_empty(tmp_path):
-    for name, shapes in (("some", [None, shapely.box(420010, 4189960, 420030, 4189980)]), ("none", [])):
-        _, gpkg = terrain.terrain_scene(*written(tmp_path, shapes=shapes), tmp_path, name)
-        assert len(read_layer(gpkg)) == (name == "some")
+def test_features_without_geometry_are_counted_and_a_layer_may_be_empty(tmp_path):
+    for name, shapes in (("some", [None, shapely.box(420010, 4189960, 420030, 4189980), None]), ("none", [])):
+        tif, gpkg = terrain.terrain_scene(*written(tmp_path, shapes=shapes), tmp_path, name)
+        assert read_layer(gpkg).geometry.isna().tolist() == [False, True, True][: len(shapes)]
+        chips = chip_scene(tif, gpkg, tmp_path / f"{name}_chips", class_field="type", classes=["valley_fill"], size=16,
+                           split="train", progress=False)  # fmt: skip
+        assert read_info(chips).recipe["objects_empty"] == sum(shape is None for shape in shapes)
 
 
 def test_polygons_in_degrees_are_brought_to_the_dem_and_crossing_ones_refused(tmp_path):

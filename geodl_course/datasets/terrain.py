@@ -98,13 +98,13 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
     """Write `name`.tif (the bands of `terrain_bands`) and `name`.gpkg (fields id, type) into `folder`; returns both.
 
     `dem` is a raster of one band, `polygons` a vector layer with one feature an object, all of class `kind`, and
-    `extent` a layer that says where the objects were mapped: outside it bands are void and polygons are cut off.
-    `cell` averages the DEM to coarser cells (metres; default: its own). `height_unit` is metres per unit of height.
-    Layers in another CRS are brought to the DEM's; features without geometry are left out. The two files appear when
-    both are whole, and never replace another. Raises ChipError where one exists, for a DEM that cannot be read, has no
-    projected CRS (degrees are none), cells that are not square or heights that no land has (undeclared voids), for a
-    layer without a CRS, with points or lines or with polygons that cross themselves, for an extent that is empty or
-    holds none of the objects, and for a finer cell.
+    `extent` a layer that says where the objects were mapped: outside it bands are void and polygons are cut off. `cell`
+    averages the DEM to coarser cells (metres; default: its own). `height_unit` is metres per unit of height. Layers in
+    another CRS are brought to the DEM's. Features without geometry stay so, last in the layer, and `chip_scenes` counts
+    them (objects_empty). The two files appear when both are whole, and never replace another. Raises ChipError where
+    one exists, for a DEM that cannot be read, has no projected CRS (degrees are none), cells that are not square or
+    heights that no land has (undeclared voids), for a layer without a CRS, with points or lines or with polygons that
+    cross themselves, for an extent that is empty or holds none of the objects, and for a finer cell.
     """
     import rasterio
 
@@ -122,7 +122,8 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
     with opened as src:
         grid = _grid(src, dem, cell)
         outline = None if extent is None else _outline(extent, src)
-        shapes = _read_polygons(polygons, src).geometry.to_numpy()
+        table, empty = _read_polygons(polygons, src)
+        shapes = table.geometry.to_numpy()
         inside = _clip(shapes, outline)
         if len(shapes) and not len(inside):
             raise ChipError(f"{extent}: all {len(shapes)} objects of {polygons} lie outside it. Check that both belong "
@@ -131,7 +132,7 @@ def terrain_scene(dem, polygons, folder, name, cell=None, extent=None, kind="val
         with TemporaryDirectory(dir=folder, prefix=f".{name}.") as part:  # half of a scene is none
             made = [Path(part, target.name) for target in targets]
             _write_bands(made[0], src, grid, outline, height_unit)
-            write_polygons(made[1], inside, kind, src.crs)
+            write_polygons(made[1], [*inside, *[None] * empty], kind, src.crs)
             for path, target in zip(made, targets, strict=True):
                 path.rename(target)
     return tuple(targets)
@@ -207,13 +208,14 @@ def _check_heights(heights, path):
 def _read_polygons(path, src):
     from geodl_course.datasets.polygons import only_polygons, read_layer
 
-    return only_polygons(read_layer(path), path, src.name)[0].to_crs(src.crs)
+    table, empty = only_polygons(read_layer(path), path, src.name)
+    return table.to_crs(src.crs), empty
 
 
 def _outline(path, src):
     from geodl_course.chips import ChipError
 
-    outline = _read_polygons(path, src).geometry.union_all()
+    outline = _read_polygons(path, src)[0].geometry.union_all()
     if outline.is_empty:
         raise ChipError(f"{path} has no polygon, so it does not say where the objects were mapped. Draw one.")
     return outline
