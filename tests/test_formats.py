@@ -156,6 +156,14 @@ def test_another_kind_of_mask_is_not_written(tmp_path):
         write_coco(tmp_path / "a.json", [], ["a"], masks="polygon")
 
 
+@pytest.mark.parametrize("corners", [[np.nan] * 4, [3, 1, 3, 2], [0, 0, np.inf, 2]])
+def test_a_box_without_an_area_is_not_written(tmp_path, corners):
+    note = Annotation("a.tif", (4, 4), np.array([[0, 0, 2, 2.0], corners]), ["ship", "ship"])
+    with pytest.raises(ChipError, match="a.json: object 2 of a.tif has box .* correct or remove it"):
+        write_coco(tmp_path / "a.json", [note], NAMES)
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_an_object_of_no_class_is_not_written(tmp_path):
     note = Annotation("a.tif", (4, 4), np.array([[0, 0, 2, 2.0]]), ["castle"])
     with pytest.raises(ChipError, match="a.json: an object of a.tif is of class 'castle', which is none of ship"):

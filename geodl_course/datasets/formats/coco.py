@@ -119,7 +119,7 @@ def write_coco(path, annotations, classes, masks="compressed"):
     """Write [Annotation, ...] as a COCO file; ids count from 1, categories in the order of `classes`.
 
     masks: "compressed" run lengths, "uncompressed" ones, or "polygons" (see the rules above). Raises ChipError for
-    another word, and for an object of no class.
+    another word, for a box without an area (NaN is none either) and for an object of no class.
     """
     if masks not in SHAPES:
         raise ChipError(f"{path}: masks '{masks}' is none of {', '.join(SHAPES)}. Choose one of them.")
@@ -128,7 +128,9 @@ def write_coco(path, annotations, classes, masks="compressed"):
         height, width = annotation.size
         images.append({"id": i, "file_name": annotation.file, "width": width, "height": height})
         crowd = annotation.crowd or [False] * len(annotation.names)
-        for j, (x0, y0, x1, y1) in enumerate(np.asarray(annotation.boxes, np.float64).tolist()):
+        boxes = np.asarray(annotation.boxes, np.float64).reshape(-1, 4)
+        check_area(boxes, path, [f"object {j} of {annotation.file}" for j in range(1, len(boxes) + 1)])
+        for j, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
             if annotation.names[j] not in classes:
                 raise ChipError(
                     f"{path}: an object of {annotation.file} is of class '{annotation.names[j]}', which is none of "
