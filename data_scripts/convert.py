@@ -1,4 +1,4 @@
-"""Turn an export of ArcGIS Pro or a COCO file into a chip folder, and a chip folder into an export:
+"""Turn an export of ArcGIS Pro, or images with a COCO file, into a chip folder, and a chip folder into an export:
 
 python data_scripts/convert.py EXPORT OUT --split spatial
 python data_scripts/convert.py data/towns OUT --to RCNN_Masks
@@ -13,9 +13,9 @@ def main(arguments=None):
     from geodl_course.datasets.formats import MODES, read_arcgis, write_arcgis
 
     parser = argparse.ArgumentParser(description="ArcGIS Pro export to chip folder, or chip folder to export.")
-    parser.add_argument("source", help="an export (images/, labels/ or labels.json ...), or a chip folder")
+    parser.add_argument("source", help="chip folder, or export (images/ beside labels/ or a COCO file labels.json)")
     parser.add_argument("out", help="folder to make; it must not exist")
-    parser.add_argument("--to", choices=MODES, help="chip folder to export: its format (default: RCNN_Masks)")
+    parser.add_argument("--to", choices=MODES, help="chip folder to export: format of the export (default: RCNN_Masks)")
     parser.add_argument("--split", default="train", choices=["spatial", "train", "val", "test"],
                         help="export to chip folder: where its chips go (default: train)")
     parser.add_argument("--val", type=float, default=0.2, help="share for validation of a spatial split (default: 0.2)")
