@@ -9,6 +9,8 @@ TABLE = {  # name: module:function, imported when asked for
     "yolo_v1": "yolo_v1:yolo_v1",
     "unet_id": "unet_id:unet_id",
     "unet": "unet_id:unet",
+    "autoencoder": "vae:autoencoder",
+    "vae": "vae:vae",
 }
 
 
