@@ -321,8 +321,8 @@ print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape))
 
 # %% mirror="models.roi_heads:sample_rois,models.roi_heads:box_losses" tags=["nbval-check-output"]
 
-regions, _, labels, objects = sample_rois(proposals, valid, targets, positive=0.5, negative=0.5, number=64, fraction=0.25)
-print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "objects to reach", tuple(objects.shape))
+regions, _, labels, matched = sample_rois(proposals, valid, targets, positive=0.5, negative=0.5, number=64, fraction=0.25)
+print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object of each", tuple(matched.shape))
 
 # %% mirror="models.detections:Detections,models.roi_heads:detect"
 
@@ -336,7 +336,9 @@ print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "objects 
 # `FasterRCNN` computes nothing itself. It hands maps to the first look, proposals to the second, and returns losses in
 # training, detections otherwise.
 
-# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:pool_rois"
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:scale_of,models.roi_heads:pool_flat"
+
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:pool_rois"
 
 # %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:RoIHeads"
 

@@ -199,7 +199,7 @@ pd.DataFrame(table, index=towns.classes)
 
 # %% mirror="models.mask_heads:mask_goals,models.mask_heads:mask_loss" tags=["nbval-check-output"]
 
-goals = mask_goals(boxes, image, targets, images.shape[-2:], 28, aligned=True)
+goals = mask_goals(boxes, truth, images.shape[-2:], 28, aligned=True)
 print("goals", tuple(goals.shape[1:]), "between", float(goals.min()), "and", round(float(goals.max()), 3))
 
 # %% [markdown]
@@ -226,13 +226,13 @@ print(pull("softmax", 4).set_axis(["background", *of], axis=1).to_string())
 # ## 4 · Put together
 #
 # In use each object gets class, score, box and mask. The mask: of its region the map of the class that the box head
-# found, a sigmoid, pasted into the box, cut at one half. `pool_flat` is lecture 03's pooling for regions in one row; it
-# can also round, for the comparison in part 6. Regions go through the head, and masks into the chip, some at a time:
-# large intermediate maps cost more than a few calls.
+# found, a sigmoid, pasted into the box, cut at one half. Regions stand in one row, as lecture 03's `pool_flat` wants them,
+# and `cut_rois` can also round, for the comparison in part 6. Regions go through the head, and masks into the chip, some
+# at a time: large intermediate maps cost more than a few calls.
 
 # %% mirror="ops.roi_pool:bin_cells,ops.roi_pool:roi_pool_flat" slideshow={"slide_type": "skip"}
 
-# %% mirror="models.mask_heads:cut_rois,models.mask_heads:pool_flat,models.mask_heads:pick_maps" slideshow={"slide_type": "skip"}
+# %% mirror="models.mask_heads:cut_rois,models.mask_heads:pick_maps" slideshow={"slide_type": "skip"}
 
 # %% mirror="models.mask_heads:PIECE,models.mask_heads:PIXELS,models.mask_heads:pieces,models.mask_heads:detect_masks,models.mask_heads:paste_detections" slideshow={"slide_type": "skip"}
 

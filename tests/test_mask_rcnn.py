@@ -11,6 +11,7 @@ from geodl_course.models import backbones, build
 from geodl_course.models.faster_rcnn import faster_rcnn
 from geodl_course.models.mask_heads import MaskHead, convolutions, mask_goals, mask_loss, pick_maps
 from geodl_course.models.mask_rcnn import mask_rcnn, mask_rcnn_resnet50_fpn
+from geodl_course.models.roi_heads import sample_rois
 from geodl_course.ops.boxes import batched_nms
 from geodl_course.ops.masks import mask_nms
 from geodl_course.training import load_model, save_model
@@ -136,7 +137,10 @@ def test_overlapping_instances_keep_their_own_masks():
     boxes = torch.tensor([[0.0, 0, 20, 20], [10, 10, 30, 30]])
     targets = Targets.from_list([{"boxes": boxes, "labels": torch.tensor([1, 1]), "masks": masks}])
     rois = torch.tensor([[0.0, 0, 20, 20], [10, 10, 30, 30], [12, 12, 30, 30]])
-    goals = mask_goals(rois, torch.zeros(3, dtype=torch.long), targets, (40, 40), 20, aligned=True)
+    one_row = torch.ones(1, 3, dtype=torch.bool)
+    sampled, valid, labels, matched = sample_rois(rois[None], one_row, targets, 0.5, 0.5, number=5, fraction=1)
+    assert valid.all() and (labels == 1).all()  # the objects join
+    goals = mask_goals(sampled[0], targets.masks[0, matched[0]], (40, 40), 20, aligned=True)
     assert (goals > 0.9).all(), "each RoI is full of the object that it fits, whatever else lies there"
 
 
@@ -146,8 +150,7 @@ def test_goals_of_masks_in_another_size():
     goals = []
     for factor in (1, 2):
         boxes = torch.tensor([[8.0, 10, 32, 34], [36, 40, 56, 60]]) * factor
-        at_size = Targets(targets.boxes * factor, targets.labels, targets.valid, targets.masks)
-        goals.append(mask_goals(boxes, torch.ones(2, dtype=torch.long), at_size, (64 * factor,) * 2, 28, True))
+        goals.append(mask_goals(boxes, targets.masks[1, :2], (64 * factor,) * 2, 28, True))
     torch.testing.assert_close(*goals)
 
 

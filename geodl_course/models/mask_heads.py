@@ -3,7 +3,6 @@
 Symbols: B images, C channels, n x n bins, K classes; V RoIs of the whole batch in one row, image (V,) says whose.
 """
 
-import math
 from dataclasses import replace
 
 import torch
@@ -11,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from geodl_course.models.detections import Detections
-from geodl_course.models.roi_heads import RoIHeads, roi_levels
-from geodl_course.ops.boxes import box_iou, trim
+from geodl_course.models.roi_heads import RoIHeads, pool_flat
+from geodl_course.ops.boxes import trim
 from geodl_course.ops.masks import cut_masks, paste_masks
 from geodl_course.ops.roi_align import roi_align_flat
 from geodl_course.ops.roi_pool import roi_pool_flat
@@ -68,31 +67,12 @@ def cut_rois(level, boxes, image, scale, layer, output_size, sampling_ratio, ali
     return roi_align_flat(level, boxes, image, output_size, scale, sampling_ratio, aligned)
 
 
-def pool_flat(maps, boxes, image, size, canonical_size, canonical_level, **cut):
-    """RoIs (V, 4) of images (V,) cut from the fitting one of maps [(B, C, H, W), ...] → (V, C, n, n).
+def mask_goals(boxes, masks, size, bins, aligned):
+    """What RoIs (V, 4) should show: the masks (V, H, W) of their objects, cut by the RoIs → (V, n, n) in 0..1.
 
-    As pool_rois, for RoIs in one row; cut: settings of cut_rois.
+    Boxes are pixels of images of size (h, w); masks may still have the size they came in.
     """
-    scales = [2.0 ** round(math.log2(level.shape[-2] / size[0])) for level in maps]
-    if len(maps) == 1:
-        return cut_rois(maps[0], boxes, image, scales[0], **cut)
-    chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (V,)
-    pooled = maps[0].new_zeros(len(boxes), cut["output_size"], cut["output_size"], maps[0].shape[1])
-    for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
-        roi = (chosen == number).nonzero()[:, 0]
-        pooled[roi] = cut_rois(level, boxes[roi], image[roi], scale, **cut).permute(0, 2, 3, 1)
-    return pooled.permute(0, 3, 1, 2)
-
-
-def mask_goals(boxes, image, targets, size, bins, aligned):
-    """What RoIs (V, 4) of images (V,) should show: the mask of the object that they overlap most → (V, n, n) in 0..1.
-
-    Boxes of RoIs and targets are pixels of images of size (h, w); masks may still have the size they came in.
-    """
-    iou = box_iou(boxes[:, None], targets.boxes[image])[:, 0]  # (V, M)
-    matched = iou.masked_fill(~targets.valid[image], -1).max(dim=1).indices
-    boxes = resize_boxes(boxes, size, targets.masks.shape[-2:])
-    return cut_masks(targets.masks[image, matched], boxes, bins, aligned)
+    return cut_masks(masks, resize_boxes(boxes, size, masks.shape[-2:]), bins, aligned)
 
 
 def mask_loss(logits, labels, goals, activation="sigmoid"):
@@ -133,7 +113,7 @@ def detect_masks(head, maps, size, found, pool, activation):
     boxes, scores, labels, valid = trim(found.valid, found.boxes, found.scores, found.labels, found.valid)
     masks = boxes.new_zeros(*valid.shape, 2 * pool["output_size"], 2 * pool["output_size"])
     for image, slot in pieces(valid, PIECE):
-        logits = head(pool_flat(maps, boxes[image, slot], image, size, **pool))
+        logits = head(pool_flat(maps, boxes[image, slot], image, size, cut=cut_rois, **pool))
         masks[image, slot] = pick_maps(logits, labels[image, slot], activation).to(masks)
     return Detections(boxes, scores, labels, valid, masks)
 
@@ -164,10 +144,12 @@ class MaskRoIHeads(RoIHeads):
         # Boxes first: masks are cut from the boxes as corrected, and only from those that are kept.
         return detect_masks(self.mask_head, maps, size, result, self.settings["mask_pool"], **self.settings["mask"])
 
-    def losses(self, maps, size, targets, rois, valid, labels, objects):
-        losses = super().losses(maps, size, targets, rois, valid, labels, objects)
+    def losses(self, maps, size, targets, rois, valid, labels, matched):
+        losses = super().losses(maps, size, targets, rois, valid, labels, matched)
         image, roi = (valid & (labels > 0)).nonzero(as_tuple=True)  # background has no mask
         boxes, labels, pool = rois[image, roi], labels[image, roi], self.settings["mask_pool"]
-        logits = self.mask_head(pool_flat(maps, boxes, image, size, **pool)).to(boxes)  # half precision is too coarse
-        goals = mask_goals(boxes, image, targets, size, logits.shape[-1], pool["aligned"])
+        pooled = pool_flat(maps, boxes, image, size, cut=cut_rois, **pool)
+        logits = self.mask_head(pooled).to(boxes)  # half precision is too coarse
+        masks = targets.masks[image, matched[image, roi]]  # of the objects that the boxes were matched with
+        goals = mask_goals(boxes, masks, size, logits.shape[-1], pool["aligned"])
         return {**losses, "mask": mask_loss(logits, labels, goals, **self.settings["mask"])}

@@ -17,10 +17,10 @@ from geodl_course.ops.roi_align import roi_align, roi_align_flat
 
 
 def sample_rois(proposals, valid, targets, positive, negative, number, fraction):
-    """RoIs to learn from, of proposals (B, P, 4), valid (B, P) → rois (B, R, 4), valid, labels, objects.
+    """RoIs to learn from, of proposals (B, P, 4), valid (B, P) → rois (B, R, 4), valid, labels, matched.
 
-    labels (B, R): the object's class from IoU positive on, background (0) below negative; objects (B, R, 4): the box
-    of that object. Fast R-CNN (arXiv 1504.08083), section 2.3.
+    labels (B, R): the object's class from IoU positive on, background (0) below negative; matched (B, R): which of the
+    image's objects that is. Fast R-CNN (arXiv 1504.08083), section 2.3.
     """
     # The objects themselves join: while the RPN is untrained they are the only good proposals there are.
     boxes = torch.cat((proposals, targets.boxes), dim=1)
@@ -29,7 +29,7 @@ def sample_rois(proposals, valid, targets, positive, negative, number, fraction)
     index, valid = sample(state.masked_fill(~valid, -1), number, fraction)
     matched = take(matched, index)
     labels = take(targets.labels, matched) * (take(state, index) == 1)  # background is 0
-    return trim(valid, take(boxes, index), valid, labels, take(targets.boxes, matched))
+    return trim(valid, take(boxes, index), valid, labels, matched)
 
 
 def roi_levels(boxes, scales, canonical_size, canonical_level):
@@ -43,18 +43,34 @@ def roi_levels(boxes, scales, canonical_size, canonical_level):
     return level.clamp(first, last).long() - first
 
 
-def pool_rois(maps, boxes, size, output_size, sampling_ratio, aligned, canonical_size, canonical_level):
-    """RoIs (B, R, 4) cut from the fitting one of maps [(B, C, H, W), ...] of images (h, w) → (B, R, C, n, n)."""
-    scales = [2.0 ** round(math.log2(level.shape[-2] / size[0])) for level in maps]
+def scale_of(level, size):
+    """Scale of a map (B, C, H, W) of images of size (h, w), a power of 2 → number."""
+    return 2.0 ** round(math.log2(level.shape[-2] / size[0]))
+
+
+def pool_flat(maps, boxes, image, size, canonical_size, canonical_level, cut=roi_align_flat, **bins):
+    """RoIs (V, 4) of images (V,) cut from the fitting one of maps [(B, C, H, W), ...] → (V, C, n, n).
+
+    bins: settings of cut, which cuts RoIs from one map.
+    """
+    scales = [scale_of(level, size) for level in maps]
     if len(maps) == 1:
-        return roi_align(maps[0], boxes, output_size, scales[0], sampling_ratio, aligned)
-    chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (B, R)
-    pooled = maps[0].new_zeros(*boxes.shape[:2], output_size, output_size, maps[0].shape[1])
+        return cut(maps[0], boxes, image, scale=scales[0], **bins)
+    chosen = roi_levels(boxes, scales, canonical_size, canonical_level)  # (V,)
+    pooled = maps[0].new_zeros(len(boxes), bins["output_size"], bins["output_size"], maps[0].shape[1])
     for number, (level, scale) in enumerate(zip(maps, scales, strict=True)):
-        image, roi = (chosen == number).nonzero(as_tuple=True)
-        cut = roi_align_flat(level, boxes[image, roi], image, output_size, scale, sampling_ratio, aligned)
-        pooled[image, roi] = cut.permute(0, 2, 3, 1)
-    return pooled.permute(0, 1, 4, 2, 3)
+        roi = (chosen == number).nonzero()[:, 0]
+        pooled[roi] = cut(level, boxes[roi], image[roi], scale=scale, **bins).permute(0, 2, 3, 1)
+    return pooled.permute(0, 3, 1, 2)
+
+
+def pool_rois(maps, boxes, size, output_size, sampling_ratio, aligned, **canonical):
+    """RoIs (B, R, 4) cut from the fitting one of maps [(B, C, H, W), ...] of images (h, w) → (B, R, C, n, n)."""
+    if len(maps) == 1:  # roi_align knows a quicker way where all RoIs of an image come from one map
+        return roi_align(maps[0], boxes, output_size, scale_of(maps[0], size), sampling_ratio, aligned)
+    image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
+    bins = {"output_size": output_size, "sampling_ratio": sampling_ratio, "aligned": aligned}
+    return pool_flat(maps, boxes.flatten(0, 1), image, size, **canonical, **bins).unflatten(0, boxes.shape[:2])
 
 
 class BoxHead(nn.Module):
@@ -125,7 +141,8 @@ class RoIHeads(nn.Module):
         logits, deltas = self.head(pooled)  # (B, R, K + 1), (B, R, K + 1, 4)
         return detect(logits, deltas, rois, valid, size, **self.settings["detect"])
 
-    def losses(self, maps, size, targets, rois, valid, labels, objects):
+    def losses(self, maps, size, targets, rois, valid, labels, matched):
         logits, deltas = self.head(pool_rois(maps, rois, size, **self.settings["pool"]))
+        objects = take(targets.boxes, matched)  # (B, R, 4)
         goals = encode_boxes(objects[valid], rois[valid], self.settings["detect"]["weights"])
         return box_losses(logits[valid], deltas[valid], labels[valid], goals)
