@@ -1,6 +1,7 @@
 """Decoded chips of a split in memory, and stored as .npz for machines without rasterio."""
 
 import json
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,12 @@ class ChipDataset(torch.utils.data.Dataset):
         self.info, self.split, self.arrays, self.masks, self.normalise = info, split, arrays, masks, normalise
         self.classes, self.stems, self.images = info.classes, arrays["stems"].tolist(), arrays["images"]
         self._ends = np.cumsum(arrays["counts"])
+
+    def _with(self, arrays, **info):
+        """The same data set with other arrays, and with these fields of `info` changed."""
+        other = copy(self)
+        other._set(replace(self.info, **info), self.split, arrays, self.masks, self.normalise)
+        return other
 
     def __len__(self):
         return len(self.stems)
@@ -106,26 +113,17 @@ class ChipDataset(torch.utils.data.Dataset):
 
     def pick_bands(self, names):
         """The same data set with the bands called names only, in that order; raises ChipError for one it lacks."""
-        missing = [name for name in names if name not in self.info.bands]
-        if missing or not names:
-            raise ChipError(f"no band is called {', '.join(missing) or '(none named)'}: choose among "
-                            f"{', '.join(self.info.bands)}")
+        _check_names("band", names, self.info.bands)
         chosen = [self.info.bands.index(name) for name in names]
         of_bands = {key: [getattr(self.info, key)[band] for band in chosen] for key in ("bands", "mean", "std")}
-        dataset = type(self).__new__(type(self))
-        arrays = {**self.arrays, "images": self.images[:, chosen]}
-        dataset._set(replace(self.info, **of_bands), self.split, arrays, self.masks, self.normalise)
-        return dataset
+        return self._with({**self.arrays, "images": self.images[:, chosen]}, **of_bands)
 
     def pick_classes(self, names):
         """The same data set with the classes called names only, numbered from 1 in that order; all else is background.
 
         Chips without any of them stay, as chips without objects. Raises ChipError for a class that it lacks.
         """
-        missing = [name for name in names if name not in self.classes]
-        if missing or not names:
-            raise ChipError(f"no class is called {', '.join(missing) or '(none named)'}: choose among "
-                            f"{', '.join(self.classes)}")
+        _check_names("class", names, self.classes)
         number = np.zeros(len(self.classes) + 1, np.int64)  # of each old label the new one, 0 for those left out
         for k, name in enumerate(names, start=1):
             number[self.classes.index(name) + 1] = k
@@ -139,10 +137,7 @@ class ChipDataset(torch.utils.data.Dataset):
             arrays["raster_keys"] = np.stack((keys[chosen, 0], number[keys[chosen, 1]]), axis=1)
         counts = {split: {name: found[name] for name in ("chips", *names) if name in found}
                   for split, found in self.info.counts.items()}
-        dataset = type(self).__new__(type(self))
-        dataset._set(replace(self.info, classes=list(names), counts=counts), self.split, arrays, self.masks,
-                     self.normalise)
-        return dataset
+        return self._with(arrays, classes=list(names), counts=counts)
 
     def take(self, indices):
         """The same data set with the chips `indices` only, in their order."""
@@ -157,14 +152,19 @@ class ChipDataset(torch.utils.data.Dataset):
             chosen = [(n, r) for n, i in enumerate(indices) for r in np.flatnonzero(keys[:, 0] == i)]
             arrays["rasters"] = self.arrays["rasters"][[r for _, r in chosen]]
             arrays["raster_keys"] = np.array([(n, keys[r, 1]) for n, r in chosen], np.int64).reshape(-1, 2)
-        dataset = type(self).__new__(type(self))
-        dataset._set(self.info, self.split, arrays, self.masks, self.normalise)
-        return dataset
+        return self._with(arrays)
 
 
 def all_images(dataset):
     """All images of a ChipDataset (N, C, H, W) float32 in one tensor, scaled as its items are."""
     return torch.stack([image for image, _ in dataset])
+
+
+def _check_names(kind, names, known):
+    """Raise ChipError where a name is none of those known, or where there is no name."""
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        raise ChipError(f"no {kind} is called {', '.join(missing) or '(none named)'}: choose among {', '.join(known)}")
 
 
 def _spread(items, limit):
