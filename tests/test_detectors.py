@@ -9,6 +9,7 @@ from geodl_course.chips import Targets
 from geodl_course.models import build
 from geodl_course.models.detections import Detections
 from geodl_course.models.faster_rcnn import faster_rcnn
+from geodl_course.models.mask_rcnn import mask_rcnn
 from geodl_course.models.ssd import ssd
 from geodl_course.models.yolo_v1 import yolo_v1
 from tests.bright_boxes import NOTHING, learn, scene
@@ -145,3 +146,17 @@ def test_a_setting_that_does_not_exist_is_told(name):
         DETECTORS[name](detekt={"score": 0.1})
     with pytest.raises(KeyError, match="there is no setting 'scores': choose among .*score"):
         DETECTORS[name](detect={"scores": 0.1})
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "mask_rcnn"])
+@pytest.mark.parametrize("wrong", [{"score": 1.5}, {"threshold": -1}, {"score": float("nan")}, {"keep": -3}])
+def test_senseless_settings_are_told(name, wrong):
+    [(setting, value)] = wrong.items()
+    with pytest.raises(ValueError, match=f"{setting} is {value}: choose a(t least 1| share from 0 to 1)"):
+        (DETECTORS | {"mask_rcnn": lambda **changes: mask_rcnn(2, **changes)})[name](detect=wrong)
+
+
+@pytest.mark.parametrize("make", [faster_rcnn, mask_rcnn, ssd, yolo_v1])
+def test_a_model_of_no_class_is_refused(make):
+    with pytest.raises(ValueError, match="classes is 0: choose at least 1"):
+        make(0)

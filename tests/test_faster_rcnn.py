@@ -55,6 +55,22 @@ def test_settings_rebuild_the_model(model):
         assert again.settings == first.settings
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"rpn": {"fraction": 1.5}}, "fraction is 1.5: choose a share"),
+        ({"rois": {"number": 0}}, "number is 0: choose at least 1"),
+        ({"proposals": {"train": {"after": -1}}}, "after is -1: choose at least 1"),
+        ({"pool": {"output_size": 0}}, "output_size is 0: choose at least 1"),
+        ({"heads": {"hidden": 0}}, "hidden is 0: choose at least 1"),
+        ({"detect": {"weights": [10, 10, 5]}}, r"weights are \[10, 10, 5\]: all four must be positive"),
+    ],
+)
+def test_senseless_settings_are_told(changes, message):
+    with pytest.raises(ValueError, match=message):
+        faster_rcnn(2, **changes)
+
+
 def test_resnet_settings_rebuild_without_fetching(monkeypatch):
     monkeypatch.setattr(backbones, "imagenet_weights", lambda name: pytest.fail("weights were fetched"))
     backbone = resnet_fpn("resnet18", pretrained=False)

@@ -144,13 +144,10 @@ def test_bad_settings_are_told():
     for negatives in (float("inf"), float("nan")):
         with pytest.raises(ValueError, match="negatives a positive teach no background: 3, or None for all"):
             ssd(2, loss={"negatives": negatives})
-    with pytest.raises(ValueError, match=r"weights are \[10, 10, 5, 0\]: all must be positive"):
+    with pytest.raises(ValueError, match=r"weights are \[10, 10, 5, 0\]: all four must be positive"):
         ssd(2, weights=[10, 10, 5, 0])
-    for name, changes in {"keep": {"keep": -3}, "before": {"before": 0}}.items():
-        with pytest.raises(ValueError, match=f"{name} is -?[03]: choose at least 1"):
-            ssd(2, detect=changes)
-    with pytest.raises(ValueError, match="classes is 0: choose at least 1"):
-        ssd(0)
+    with pytest.raises(ValueError, match="before is 0: choose at least 1"):
+        ssd(2, detect={"before": 0})
     with pytest.raises(ValueError, match=r"size is \[64\]: give the height and the width"):
         ssd(2, size=(64,))
     own = SmallStages()

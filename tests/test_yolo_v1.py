@@ -339,7 +339,7 @@ def test_numbers_that_make_no_grid_are_refused(shape, classes):
         split_cells(torch.zeros(shape), classes)
 
 
-@pytest.mark.parametrize("name", ["classes", "bands", "size", "grid", "boxes"])
+@pytest.mark.parametrize("name", ["bands", "size", "grid", "boxes"])
 def test_settings_that_make_no_network_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} is 0: choose at least 1"):
         yolo_v1(**{"classes": 2, **TINY, name: 0})
@@ -348,9 +348,7 @@ def test_settings_that_make_no_network_are_refused(name):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"detect": {"score": 1.5}}, "score is 1.5: choose a share"),
-        ({"detect": {"threshold": -1}}, "threshold is -1: choose a share"),
-        ({"detect": {"keep": -3}}, "keep is -3: choose at least 1"),
+        ({"dense": {"hidden": 0}}, "hidden is 0: choose at least 1"),
         ({"loss": {"coordinates": -5.0}}, "coordinates is -5.0: choose a weight of 0 or more"),
         ({"dense": {"start": "cpy"}}, "start is 'cpy': fully connected layers start as a copy or random"),
         ({"layers": [[3, 16]]}, r"layers hold \[3, 16\]: a row is \[kernel, channels, stride\]"),

@@ -11,7 +11,12 @@ from geodl_course.models.layers import FlattenBins
 from geodl_course.models.roi_heads import BoxHead, RoIHeads, two_layers
 from geodl_course.models.rpn import RPN, RPNHead
 from geodl_course.models.settings import change
-from geodl_course.models.two_stage_settings import full_settings, small_settings, torchvision_settings
+from geodl_course.models.two_stage_settings import (
+    check_settings,
+    full_settings,
+    small_settings,
+    torchvision_settings,
+)
 from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
 
 
@@ -41,6 +46,7 @@ class FasterRCNN(nn.Module):
 
 def assemble(backbone, settings):
     """A FasterRCNN around backbone (a module with out_channels) with untrained heads that fit settings."""
+    check_settings(settings)
     channels, bins, heads = backbone.out_channels, settings["pool"]["output_size"], settings["heads"]
     anchors = len(settings["anchors"]["sizes"][0]) * len(settings["anchors"]["ratios"][0])
     rpn_head = RPNHead(channels, anchors, heads["depth"])

@@ -1,6 +1,10 @@
 """What the settings of all systems share: changing some values, and torchvision's values as plain data."""
 
 import copy
+import math
+
+COUNTS = "classes", "before", "after", "keep", "number", "output_size", "depth", "hidden", "between"
+SHARES = "positive", "negative", "fraction", "score", "threshold"
 
 
 def change(settings, changes):
@@ -15,6 +19,21 @@ def change(settings, changes):
         deeper = isinstance(value, dict) and isinstance(settings[name], dict)
         settings[name] = change(settings[name], value) if deeper else copy.deepcopy(value)
     return settings
+
+
+def check_numbers(settings):
+    """Raise ValueError for a count below 1 or a share outside 0..1 anywhere in nested settings → None."""
+    check_range({name: settings[name] for name in COUNTS if name in settings}, 1, math.inf, "at least 1")
+    check_range({name: settings[name] for name in SHARES if name in settings}, 0, 1, "a share from 0 to 1")
+    for value in settings.values():
+        if isinstance(value, dict):
+            check_numbers(value)
+
+
+def check_weights(weights):
+    """Raise ValueError unless the four weights of coded boxes are positive and finite → None."""
+    if len(weights) != 4 or not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(f"weights are {weights}: all four must be positive and finite, as 10, 10, 5, 5")
 
 
 def check_range(values, low, high, wanted):

@@ -2,7 +2,7 @@
 
 import math
 
-from geodl_course.models.settings import check_padding, check_range, nested, transform_settings
+from geodl_course.models.settings import check_numbers, check_padding, check_weights, nested, transform_settings
 
 
 def small_settings(classes, size=128):
@@ -46,19 +46,15 @@ def paper_settings(classes, bands=3):
 
 def check_settings(settings, maps):
     """Raise ValueError where settings cannot give maps feature maps boxes with an area, or a loss or detections."""
-    loss, found, size = settings["loss"], settings["detect"], settings["size"]
+    negatives, size = settings["loss"]["negatives"], settings["size"]
     if len(size) != 2:
         raise ValueError(f"size is {size}: give the height and the width of the chips in pixels")
     check_boxes(settings["boxes"], size, maps)
     check_padding(settings["transform"], size)
-    check_range({"classes": settings["classes"], **{name: found[name] for name in ("before", "keep")}}, 1, math.inf,
-                "at least 1")  # fmt: skip
-    shares = {"positive": loss["positive"], "score": found["score"], "threshold": found["threshold"]}
-    check_range(shares, 0, 1, "a share from 0 to 1")
-    if not all(0 < weight < math.inf for weight in settings["weights"]):
-        raise ValueError(f"weights are {settings['weights']}: all must be positive and finite, as 10, 10, 5, 5")
-    if loss["negatives"] is not None and not 0 < loss["negatives"] < math.inf:
-        raise ValueError(f"{loss['negatives']} negatives a positive teach no background: 3, or None for all of them")
+    check_numbers(settings)
+    check_weights(settings["weights"])
+    if negatives is not None and not 0 < negatives < math.inf:
+        raise ValueError(f"{negatives} negatives a positive teach no background: 3, or None for all of them")
 
 
 def check_boxes(boxes, size, maps):

@@ -1,6 +1,6 @@
 """Settings of two-stage detectors, as plain data that a checkpoint can hold: quick, full, and those of torchvision."""
 
-from geodl_course.models.settings import nested, transform_settings
+from geodl_course.models.settings import check_numbers, check_weights, nested, transform_settings
 
 
 def small_settings(classes):
@@ -48,6 +48,12 @@ def full_settings(classes):
         "pool_from": levels,
         "heads": {"depth": 1, "hidden": 1024},
     }
+
+
+def check_settings(settings):
+    """Raise ValueError where settings cannot give a network, a loss or detections → None."""
+    check_numbers(settings)
+    check_weights(settings["detect"]["weights"])
 
 
 def torchvision_settings(module):

@@ -2,7 +2,7 @@
 
 import math
 
-from geodl_course.models.settings import check_padding, check_range
+from geodl_course.models.settings import check_numbers, check_padding, check_range
 from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS
 
 
@@ -41,13 +41,12 @@ def paper_settings(classes):
 
 def check_settings(settings):
     """Raise ValueError where settings make no network, no loss or no detections → None."""
-    found, dense = settings["detect"], settings["dense"]
-    counts = {name: settings[name] for name in ("classes", "bands", "size", "grid", "boxes")}
-    check_range({**counts, "hidden": dense["hidden"], "keep": found["keep"]}, 1, math.inf, "at least 1")
-    check_range({name: found[name] for name in ("score", "threshold")}, 0, 1, "a share from 0 to 1")
+    check_numbers(settings)
+    check_range({name: settings[name] for name in ("bands", "size", "grid", "boxes")}, 1, math.inf, "at least 1")
     check_range(settings["loss"], 0, math.inf, "a weight of 0 or more")
-    if dense["start"] not in ("copy", "random"):
-        raise ValueError(f"start is {dense['start']!r}: fully connected layers start as a copy or random")
+    start = settings["dense"]["start"]
+    if start not in ("copy", "random"):
+        raise ValueError(f"start is {start!r}: fully connected layers start as a copy or random")
     check_padding(settings["transform"], [settings["size"]] * 2)
     check_layers(settings["layers"])
 
