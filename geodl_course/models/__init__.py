@@ -11,6 +11,7 @@ TABLE = {  # name: module:function, imported when asked for
     "unet": "unet_id:unet",
     "autoencoder": "vae:autoencoder",
     "vae": "vae:vae",
+    "dcgan": "dcgan:dcgan",
 }
 
 
