@@ -14,6 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
+from geodl_course.diagrams import draw_pooling
 from geodl_course.evaluation import match_detections
 
 TRUE_POSITIVE, FALSE_POSITIVE, MISSED = "#009E73", "#D55E00", "#0072B2"
@@ -257,6 +258,34 @@ def show_anchors(image, anchors, state=None, boxes=None, ax=None, info=None, tit
         lines.append(line(GROUND_TRUTH, "-", "object"))
     if legend:
         name_below(ax.figure, lines, columns=2)
+    return ax
+
+
+def show_pooling(image, box, stride, bins, margin=10):
+    """RoIPool and RoIAlign side by side, on a box (4,) in pixels of a chip (C, H, W) → matplotlib Figure.
+
+    stride: pixels a cell of the map; bins: along a side; margin: pixels shown around the box. Lecture 03.
+    """
+    figure, axes = grid(2, columns=2, size=3.2)
+    titles = ("RoIPool pools the white cells\nfor the yellow box", "RoIAlign: four samples a bin,\nwhere the box is")
+    for ax, title, rounded in zip(axes, titles, (True, False), strict=True):
+        show_image(image, ax=ax, title=title)
+        draw_pooling(ax, box, stride, bins, rounded)
+        ax.set(xlim=(box[0] - margin, box[2] + margin), ylim=(box[3] + margin, box[1] - margin))
+    return figure
+
+
+def plot_seeds(rows, xlabel, ax=None):
+    """How far seeds scatter: {row: {who: values}}, a point a seed, a colour and a marker for each who → Axes."""
+    ax = ax or plt.subplots(figsize=(7, 0.7 + 0.6 * len(rows)))[1]
+    names = list(dict.fromkeys(who for row in rows.values() for who in row))
+    for k, who in enumerate(names):
+        for place, row in enumerate(rows.values()):
+            values, height = row.get(who, []), place + 0.2 * (k - (len(names) - 1) / 2)  # or they would hide each other
+            ax.plot(values, [height] * len(values), "os^D"[k % 4], color=f"C{k}", label=None if place else who)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    if len(names) > 1:
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 

@@ -75,6 +75,25 @@ def check_same(naive, real, *inputs, tolerance=1e-5):
     print(f"equal to {worst:.0e} on {sum(a.size for a in ours)} values")
 
 
+def check_same_detections(reference, ours, images):
+    """Print whether two detectors with the same weights find the same on images (B, C, H, W); both end in float64.
+
+    reference takes a list and returns dicts, as torchvision's detectors do; ours returns Detections. Best first, so
+    that the i-th box of one is the i-th of the other. Raises AssertionError where numbers of boxes differ.
+    """
+    with torch.no_grad():
+        expected = reference.double().eval()(list(images.double()))
+        found = ours.double().eval()(images.double()).per_image()
+    counts = [[len(one["boxes"]) for one in side] for side in (expected, found)]
+    if counts[0] != counts[1]:
+        raise AssertionError(f"boxes an image: {counts[0]} by the reference, {counts[1]} by ours")
+    boxes, labels = (
+        [torch.cat([one[part] for one in side]) for side in (expected, found)] for part in ("boxes", "labels")
+    )
+    near, same = bool(((boxes[0] - boxes[1]).abs() < 1e-3).all()), torch.equal(*labels)
+    print(f"{sum(counts[0])} boxes; agree to 1e-3 px: {near}; same classes: {same}")
+
+
 def _leaves(result):
     parts = result if isinstance(result, tuple | list) else [result]
     return [p.detach().cpu().numpy() if isinstance(p, torch.Tensor) else np.asarray(p) for p in parts]

@@ -25,6 +25,7 @@
 
 # %% slideshow={"slide_type": "skip"}
 import math
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -99,7 +100,7 @@ check_same(iou_with_loops, box_iou, random_boxes(50), random_boxes(30, seed=1))
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Slide one sheet of paper over another: shared area goes up, covered area goes down, so IoU moves faster than
 # people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two 100-pixel
-# buildings? (0.68 and 0.96.) Then the pattern of the course: say it slowly, write it fast, prove that both are the same.
+# buildings? (0.68 and 0.96.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Small objects pay more for the same mistake
@@ -144,14 +145,16 @@ check("02.1", generalised_iou)
 # and ask the same two questions about each: *is there an object?* and *how must I move and stretch you to fit it?*
 #
 # Anchors sit on the **cells of a feature map**, not on every pixel: a backbone with stride 4 turns 128 × 128 pixels into
-# 32 × 32 cells. Each cell carries several sizes and aspect ratios. All are scored; only a small subset is proposed.
+# 32 × 32 cells. Each cell carries several sizes and aspect ratios; a network with several maps has anchors on each. All
+# are scored; only a small subset is proposed.
 
 # %% mirror="ops.anchors:cell_anchors"
 cell_anchors(sizes=(16, 32), ratios=(0.5, 1.0, 2.0))   # 3 ratios x 2 sizes, around (0, 0)
 
-# %% mirror="ops.anchors:grid_anchors" tags=["nbval-check-output"]
+# %% mirror="ops.anchors:grid_anchors,models.rpn:pyramid_anchors" tags=["nbval-check-output"]
+
 sizes, ratios, stride, grid = (8, 16, 32, 64), (0.5, 1.0, 2.0), 4, 32
-anchors = grid_anchors(cell_anchors(sizes, ratios), (grid, grid), (stride, stride))
+anchors = pyramid_anchors([torch.zeros(1, 96, grid, grid)], (128, 128), [sizes], [ratios])[0]    # one map, one list each
 print(f"{grid} x {grid} cells x {len(sizes) * len(ratios)} anchors: {tuple(anchors.shape)}")
 
 # %%
@@ -165,10 +168,9 @@ ax.scatter(x, y, s=0.8, color="white", alpha=0.5)
 plots.name_below(ax.figure, [plots.line(colour, "-", f"{size} px") for size, colour in zip(sizes, plots.CLASS_COLOURS)])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Say once more: cells,
-# not pixels. An anchor on every image pixel would be sixteen times as many, for positions that the network cannot tell
-# apart. Nothing depends on the image, so anchors are computed once. They sit on the cells' upper left pixels, as in
-# torchvision.
+# (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Anchors on every
+# pixel would be sixteen times as many, for positions that the network cannot tell apart. Nothing depends on the image, so
+# they are computed once. They sit on the cells' upper left pixels, as in torchvision.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Which objects can these anchors reach?
@@ -206,10 +208,10 @@ pd.DataFrame(rows).T.round().astype(int)
 # | **negative** | IoU < 0.3 with every object | "background" |
 # | **ignored** | in between | no loss: neither answer would be fair |
 
-# %% mirror="ops.matching:match_boxes"
+# %% mirror="ops.matching:anchor_iou,ops.matching:match_boxes"
 batch = Targets.from_list([targets[i] for i in rich])          # boxes (16, M, 4), padded; valid says which rows are real
-iou = box_iou(anchors, batch.boxes)              # anchors (N, 4) meet objects (16, M, 4): (16, N, M)
-matched, state = match_boxes(iou, batch.valid, positive=0.7, negative=0.3, force_best=True)
+iou = anchor_iou(anchors, batch.boxes, batch.valid)            # anchors (N, 4) meet objects (16, M, 4): (16, N, M)
+matched, state = match_boxes(iou, None, positive=0.7, negative=0.3, force_best=True)   # None: padding has IoU -1
 
 # %% [markdown]
 # The second half of the first rule is what saves small objects. How many would be left without a positive anchor?
@@ -217,7 +219,7 @@ matched, state = match_boxes(iou, batch.valid, positive=0.7, negative=0.3, force
 # %%
 def verdicts(force_best):
     """Anchors per verdict in our batch, and objects that no positive anchor is matched to."""
-    matched, state = match_boxes(iou, batch.valid, 0.7, 0.3, force_best)
+    matched, state = match_boxes(iou, None, 0.7, 0.3, force_best)
     spoken_for = {(int(image), int(matched[image, place])) for image, place in torch.nonzero(state == 1)}
     return {"positive": (state == 1).sum(), "ignored": (state == -1).sum(), "negative": (state == 0).sum(),
             "objects": batch.valid.sum(), "objects left out": batch.valid.sum() - len(spoken_for)}
@@ -229,10 +231,9 @@ pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Without the rule most vehicles have no positive anchor. Their best anchors fall into *ignored*: nothing ever says
-# "object" there, while everything around says "background", so the network would never learn them. Two more things.
-# Positives are a tiny share: always saying "background" is right more than 99 times in 100. Lecture 03 samples,
-# lecture 04 mines hard negatives; both answer this imbalance. And ignored anchors (dots) form a halo around each object, so
-# the borderline never has to be learned.
+# "object" there, while everything around says "background", so the network would never learn them. Ignored anchors (dots)
+# form a halo around each object: the borderline never has to be learned. Positives are a tiny share: always saying
+# "background" is right more than 99 times in 100. Lecture 03 samples, lecture 04 mines hard negatives.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Move over the feature map
@@ -269,7 +270,7 @@ check_same(there_and_back, lambda boxes, anchors: boxes, random_boxes(512), anch
 
 # %%
 # Is it worth the trouble? The shift in x that every anchor with an IoU of at least 0.5 must learn, per class.
-candidate, verdict = match_boxes(iou, batch.valid, 0.5, 0.3, force_best=False)
+candidate, verdict = match_boxes(iou, None, 0.5, 0.3, force_best=False)
 chip, place = torch.nonzero(verdict == 1, as_tuple=True)
 truth, kind = batch.boxes[chip, candidate[chip, place]], batch.labels[chip, candidate[chip, place]]
 shift = {"in pixels": to_centres(truth)[0] - to_centres(anchors[place])[0],
@@ -359,12 +360,13 @@ check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.
 # ### One call for a whole batch
 #
 # A car may park within the box of a turned house: classes must not suppress each other, nor may two chips of a batch.
-# So boxes carry a group number, and only boxes of one group compete. The package leaves the comparing to torchvision's
-# compiled code.
+# So boxes carry a group number, and only boxes of one group compete; torchvision's compiled code compares them. What a
+# detector returns for a batch is padded like `Targets`: `take` picks rows, `trim` drops columns that no chip fills.
 
-# %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms"
+# %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms,ops.boxes:take,ops.boxes:trim"
 
-# %% tags=["nbval-check-output"]
+# %% mirror="models.detections:Detections" tags=["nbval-check-output"]
+
 def class_by_class(found):
     """Scores of what survives a loop over the classes, best first."""
     each = [{name: values[found["labels"] == k] for name, values in found.items()} for k in (1, 2, 3)]
@@ -372,10 +374,10 @@ def class_by_class(found):
     return torch.cat(kept).sort(descending=True).values
 
 def in_one_call(found):
-    row = {name: values[None] for name, values in found.items()}                    # a batch of one chip
-    everybody = torch.ones_like(row["labels"], dtype=torch.bool)
-    index, valid = batched_nms(row["boxes"], row["scores"], row["labels"], everybody, 0.5, keep=200)
-    return found["scores"][index[valid]]
+    row = [found[name][None] for name in ("boxes", "scores", "labels")]             # a batch of one chip
+    index, valid = batched_nms(*row, torch.ones_like(row[2], dtype=torch.bool), 0.5, keep=200)
+    index, valid = trim(valid, index, valid)
+    return Detections(*(take(values, index) for values in row), valid).per_image()[0]["scores"]
 
 check_same(class_by_class, in_one_call, heap)
 

@@ -10,11 +10,7 @@
 # - train the detector on generated towns and on real tree crowns, and read its mistakes;
 # - judge when a two-shot detector is worth its price.
 #
-# | you need | how much |
-# |---|---|
-# | lecture 02: IoU, coding, anchors, matching, suppression, AP | all of it |
-# | lecture 01: chips and boxes | the idea |
-# | convolution, cross-entropy, gradient descent | met once |
+# **You need** all of lecture 02, the idea of lecture 01; convolution, cross-entropy and gradient descent met once.
 #
 # **Time:** 90 minutes, two of them for the computer; exercises 40 minutes.
 
@@ -23,10 +19,9 @@
 
 # %%
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from textwrap import fill
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -37,12 +32,13 @@ from geodl_course import datasets, diagrams, evaluation, plots, teaching
 from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import cost, missed_by_trait, stored
-from geodl_course.models.faster_rcnn import faster_rcnn_resnet50_fpn, from_torchvision
+from geodl_course.models.detections import Detections
+from geodl_course.models.faster_rcnn import faster_rcnn, faster_rcnn_resnet50_fpn, from_torchvision
+from geodl_course.models.rpn import pyramid_anchors
 from geodl_course.models.two_stage_settings import small_settings
-from geodl_course.ops.anchors import cell_anchors, grid_anchors
-from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes
-from geodl_course.ops.matching import match_boxes
-from geodl_course.plumbing import check_batch, feature_maps, prepare, resize_boxes
+from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
+from geodl_course.ops.matching import anchor_iou, match_boxes
+from geodl_course.plumbing import WeightedRows, check_batch, feature_maps, prepare, resize_boxes
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
 
@@ -64,45 +60,38 @@ budget
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1 · Three networks, each with one thing less
 #
-# A classifier says *what* is on a chip. A detector must say it for every place and size. In 2014 R-CNN took the plain
-# road: a classical method, **selective search**, proposes some two thousand regions, and a network looks at each.
+# A classifier says *what* is on a chip. A detector must say it for every place and size.
 #
-# | | for each chip | what it removed |
-# |---|---|---|
-# | **R-CNN** | selective search; the network **once per region** | the window that slides over everything |
-# | **Fast R-CNN** | selective search; the network **once**; a small head per region | the network per region |
-# | **Faster R-CNN** | the network once; a part of it, the **region proposal network (RPN)**, proposes the regions | selective search |
+# - **R-CNN** (2014) removed the window that slides over everything: a classical method, **selective search**, proposes some
+#   two thousand regions, and the network runs **once per region**.
+# - **Fast R-CNN** (2015) removed the network per region: it runs **once per image**, a small head per region.
+# - **Faster R-CNN** (2015) removed selective search: the network's own **region proposal network (RPN)** proposes.
 
 # %%
 _ = diagrams.draw_flow(*diagrams.rcnn_family())
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Ask first: 300 regions overlap, so how often does R-CNN convolve one pixel? Tens of times. Fast R-CNN removed
-# that waste; what then was slow could not learn. Count the orange boxes from the top: two, one, none. In the last row
-# everything that decides is learned.
+# that waste; what then was slow could not learn. Count the orange boxes from the top: two, one, none.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Count it, then time it
 #
 # First the parts, then the three sums. All get the same small backbone, head and 300 regions, as many as Faster R-CNN
 # uses; with the older papers' 2,000, R-CNN's bill is seven times higher. Its crops are resized to 64 px only; at 128 px it
-# is four times higher again. Of selective search we time just the first step. A dash: nothing that the counter counts.
+# is four times higher again. A dash: nothing that the counter counts.
 
 # %%
 from skimage.segmentation import felzenszwalb   # the first step of selective search: group pixels of like colour
 
-from geodl_course.models.backbones import SmallBackbone   # borrowed for this count; you build each of these below
-from geodl_course.models.roi_heads import two_layers
-from geodl_course.models.rpn import RPNHead
-
+whole = faster_rcnn(classes=3).eval()             # borrowed for this count; you build each of its parts below
 chip, regions = images[:1], [teaching.random_boxes(300)]
-backbone, rpn_head, head = SmallBackbone().eval(), RPNHead(96, anchors=12), two_layers(96 * 7 * 7, 256)
 cut = torchvision.ops.roi_align                   # cuts regions out of a chip or a map, all to one size
-crops, maps = cut(chip, regions, 64), backbone(chip)
+crops, maps = cut(chip, regions, 64), whole.backbone(chip)
 parts = {"search, first step": lambda: felzenszwalb(chip[0].permute(1, 2, 0).numpy(), scale=100, min_size=20),
-         "backbone × 300": lambda: backbone(crops), "backbone × 1": lambda: backbone(chip),
-         "RPN": lambda: rpn_head([maps]), "RoI pooling": lambda: cut(maps, regions, 7, 1 / 4),
-         "box head × 300": lambda: head(torch.zeros(300, 96, 7, 7))}
+         "backbone × 300": lambda: whole.backbone(crops), "backbone × 1": lambda: whole.backbone(chip),
+         "RPN": lambda: whole.rpn.head([maps]), "RoI pooling": lambda: cut(maps, regions, 7, 1 / 4),
+         "box head × 300": lambda: whole.roi_heads.head(torch.zeros(1, 300, 96, 7, 7))}
 bill = pd.DataFrame({part: cost(run) for part, run in parts.items()}, index=["million multiply-adds", "ms"]).T
 used = {"R-CNN": [0, 1, 5], "Fast R-CNN": [0, 2, 4, 5], "Faster R-CNN": [2, 3, 4, 5]}
 pd.concat([bill, pd.DataFrame({name: bill.iloc[rows].sum() for name, rows in used.items()}).T]).round(1).replace(0, "-")
@@ -122,8 +111,8 @@ pd.concat([bill, pd.DataFrame({name: bill.iloc[rows].sum() for name, rows in use
 _ = diagrams.draw_flow(*diagrams.faster_rcnn_flow(size=budget.chip))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Draw it on the board: we build it box by box. Which boxes hold weights? Three. Where does the class first play
-# a role? Only in the second look. Anchors sit on cells of the map, not on pixels; nothing is convolved once per box.
+# (4 min) We build it box by box. Which boxes hold weights? Three. Where does the class first play a role? Only in the
+# second look. Nothing is convolved once per box.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Backbone and RPN head
@@ -152,9 +141,7 @@ print("map", tuple(maps.shape), "objectness", tuple(logits.shape), "deltas", tup
 # Sort by objectness, keep the best, decode, clip to the chip, suppress doubles. Everything below works on the whole
 # batch: `valid` marks which rows are real, because chips differ in how many boxes survive.
 
-# %% mirror="ops.boxes:take,models.rpn:best_per_level,models.rpn:propose,ops.boxes:trim"
-
-# %% mirror="models.rpn:pyramid_anchors" tags=["nbval-check-output"]
+# %% mirror="models.rpn:best_per_level,models.rpn:propose" tags=["nbval-check-output"]
 
 anchors = pyramid_anchors([maps], images.shape[-2:], [[8, 16, 32, 64]], [[0.5, 1.0, 2.0]])   # a list: one entry a map
 proposals, valid = propose(logits, deltas, anchors, images.shape[-2:], before=500, after=200, threshold=0.7, score=0.0,
@@ -168,13 +155,11 @@ print("anchors", tuple(anchors[0].shape), "proposals", tuple(proposals.shape))
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Who learns: 128 of 12,288
 #
-# `match_boxes` of lecture 02 gives each anchor a verdict. Almost all are background, so a network that always answers
-# "no" would be right in 99 of 100 cases. The paper's answer: each step looks at a **sample** of anchors, at most half of
-# them positive.
+# `match_boxes` of lecture 02 gives each anchor a verdict. Almost all are background. The paper's answer: each step looks
+# at a **sample** of anchors, at most half of them positive.
 
-# %% mirror="ops.matching:anchor_iou,ops.matching:sample"
+# %% mirror="ops.matching:sample"
 
-# %%
 matched, state = match_boxes(anchor_iou(anchors[0], targets.boxes, targets.valid), None, 0.7, 0.3, force_best=True)
 torch.manual_seed(0)
 index, chosen = sample(state, number=128, fraction=0.5)
@@ -199,9 +184,8 @@ _ = ax.plot(*((anchors[0][bad, :2] + anchors[0][bad, 2:]) / 2).T, "x", color=plo
 # %% mirror="models.rpn:rpn_losses,models.rpn:RPN"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The paper divides the second sum by the number of positions and multiplies by ten; the authors' code divides both
-# by the sample and leaves the ten out, and so do we. Point at `detach`: the second look does not teach the first through
-# its boxes.
+# (4 min) The paper weighs the second sum in another way than its authors' code; we follow the code (section 7). Point at
+# `detach`: the second look does not teach the first through its boxes.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · Second look: what is it?
@@ -211,7 +195,7 @@ _ = ax.plot(*((anchors[0][bad, :2] + anchors[0][bad, 2:]) / 2).T, "x", color=plo
 # The head needs every region at one size, 7 × 7. **RoIPool** (Fast and Faster R-CNN) rounds the box to whole cells, then
 # rounds each bin. **RoIAlign** (from Mask R-CNN) rounds nothing: it interpolates between cells.
 
-# %%
+# %% tags=["nbval-check-output"]
 def rounded_region(boxes, stride):
     """The region (N, 4) in pixels that RoIPool really looks at for boxes (N, 4)."""
     low, high = (boxes[:, :2] / stride).round(), (boxes[:, 2:] / stride).round() + 1   # its last cell is included
@@ -219,15 +203,7 @@ def rounded_region(boxes, stride):
 
 vehicles = ((targets.boxes > 12) & (targets.boxes < budget.chip - 12)).all(-1) & (targets.labels == 3)
 i, j = vehicles.nonzero()[0].tolist()                     # one that the chip's border does not cut
-car = targets.boxes[i, j]
-figure, axes = plots.grid(2, columns=2, size=3.2)
-titles = {True: "RoIPool pools the white cells\nfor the yellow box", False: "RoIAlign: four samples a bin,\nwhere the box is"}
-for ax, rounded in zip(axes, titles):
-    plots.show_image(eight.images[i], ax=ax, title=titles[rounded])
-    diagrams.draw_pooling(ax, car.tolist(), stride=4, bins=3, rounded=rounded)
-    ax.set(xlim=(car[0] - 10, car[2] + 10), ylim=(car[3] + 10, car[1] - 10))
-
-# %% tags=["nbval-check-output"]
+plots.show_pooling(eight.images[i], targets.boxes[i, j].tolist(), stride=4, bins=3)
 boxes, labels = targets.boxes[targets.valid], targets.labels[targets.valid]
 for stride in (4, 16):
     kept = torch.stack([box_iou(b[None], rounded_region(b[None], stride))[0, 0] for b in boxes])
@@ -235,15 +211,18 @@ for stride in (4, 16):
                                                               for k, name in enumerate(towns.classes)})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Yellow: the box that was asked for; white: what is pooled. Read the first row: of what is pooled for a building
-# nearly a third is not the building, for a vehicle more than half. At stride 16, the paper's, vehicles are lost in it. Mask
-# R-CNN's authors report 30.9 against 23.6 mask AP at stride 32 from this alone.
+# (4 min) Read the first row: of what is pooled for a building nearly a third is not the building, for a vehicle more than
+# half. At stride 16, the paper's, vehicles are lost in it. Mask R-CNN's authors report 30.9 against 23.6 mask AP at stride
+# 32 from this alone.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### RoIAlign, word for word and then fast
 #
 # For each bin: four points, each the weighted mean of the four cells around it, then their mean. As loops that is
 # easy to believe and hopelessly slow.
+#
+# The points form a regular grid, so rows and columns can be weighed one after the other: **out = W**ᵧ **· F · W**ₓᵀ, two
+# matrix products for the whole batch. `bin_weights` makes **W**: how much each cell counts in each bin.
 
 # %%
 def between_cells(maps, y, x):
@@ -264,15 +243,10 @@ def roi_align_with_loops(maps, box, n=7, scale=1 / 4):
                 out[:, i, j] += between_cells(maps, y, x) / 4
     return out
 
-# %% [markdown]
-# The points form a regular grid, so rows and columns can be weighed one after the other: **out = W**ᵧ **· F · W**ₓᵀ, two
-# matrix products for the whole batch. `bin_weights` makes **W**: how much each cell counts in each bin.
-
 # %% mirror="ops.roi_align:sample_points,ops.roi_align:keep_inside"
 
-# %% mirror="ops.roi_align:bin_weights,ops.roi_align:roi_align_separable"
+# %% mirror="ops.roi_align:bin_weights,ops.roi_align:roi_align_separable" tags=["nbval-check-output"]
 
-# %% tags=["nbval-check-output"]
 maps, rois = backbone(images).detach(), torch.stack([teaching.random_boxes(32, seed=i) for i in range(8)])
 
 def separable(maps, boxes):
@@ -284,26 +258,21 @@ check_same(lambda maps, boxes: torchvision.ops.roi_align(maps, list(boxes), 7, 1
            separable, maps[:1], rois[:1])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) The pattern of lecture 02: say it slowly, write it fast, prove both the same, once more against the library. Why
-# half a cell? Without it all features sit half a cell off, as in older detectors; torchvision's weights need that.
+# (5 min) Say it slowly, write it fast, prove both the same, here against the library too. Why half a cell? Without it all
+# features sit half a cell off, as in older detectors; torchvision's weights need that.
 
 # %% [markdown]
-# Matrix products touch every cell for every box: good for many bins on a small map, wasteful on a large one. There we
-# **gather**: each bin is a weighted sum of the few cells that it touches. `roi_align` chooses by size. The table shows why:
-# for 7 bins gathering wins on our 32 × 32 cells already, and that is what the model uses; matrix products, easier to
-# understand, catch up where bins are nearly as many as cells (last row), and win there when gradients are needed too.
+# Matrix products touch every cell for every box: wasteful on a large map. There we **gather**: each bin is a weighted sum
+# of the few cells that it touches (`WeightedRows`: `F.embedding_bag`, with a quicker way back). `roi_align` chooses by
+# size: our model, 7 bins on 32 × 32 cells, gathers; matrix products catch up where bins are nearly as many as cells (last
+# row), and win there when gradients are needed too.
 
-# %% slideshow={"slide_type": "skip"} mirror="ops.roi_align:corners,ops.roi_align:WeightedRows"
-
-# %% slideshow={"slide_type": "skip"} mirror="ops.roi_align:roi_align_flat,ops.roi_align:roi_align_gather"
+# %% slideshow={"slide_type": "skip"} mirror="ops.roi_align:corners,ops.roi_align:roi_align_flat,ops.roi_align:roi_align_gather"
 
 # %% mirror="ops.roi_align:roi_align"
 
-def milliseconds(align, cells, bins):
-    return cost(lambda: align(torch.ones(8, 96, cells, cells), rois, bins, cells / 128))[1]
-
 sizes = [(32, 7), (128, 7), (16, 14)]
-pd.DataFrame({name: [milliseconds(align, *size) for size in sizes]
+pd.DataFrame({name: [cost(lambda: align(torch.ones(8, 96, cells, cells), rois, bins, cells / 128))[1] for cells, bins in sizes]
               for name, align in {"separable, ms": roi_align_separable, "gather, ms": roi_align_gather}.items()},
              index=[f"{cells} × {cells} cells, {bins} bins" for cells, bins in sizes]).round(1)
 
@@ -319,12 +288,10 @@ pd.DataFrame({name: [milliseconds(align, *size) for size in sizes]
 logits, deltas = BoxHead(two_layers(96 * 7 * 7, 256), 256, classes=3)(roi_align(maps, rois, 7, scale=1 / 4))
 print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape))
 
-# %% mirror="models.roi_heads:sample_rois,models.roi_heads:box_losses" tags=["nbval-check-output"]
+# %% mirror="models.roi_heads:sample_rois,models.roi_heads:detect" tags=["nbval-check-output"]
 
 regions, _, labels, matched = sample_rois(proposals, valid, targets, positive=0.5, negative=0.5, number=64, fraction=0.25)
 print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object of each", tuple(matched.shape))
-
-# %% mirror="models.detections:Detections,models.roi_heads:detect"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Compare with the first look: same matching, sampling, coding, smooth L1; better boxes to start from, a harder
@@ -334,27 +301,20 @@ print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object o
 # ## 4 · Put together
 #
 # `FasterRCNN` computes nothing itself. It hands maps to the first look, proposals to the second, and returns losses in
-# training, detections otherwise.
+# training, detections otherwise. What is the same around every detector comes from `geodl_course.plumbing`: check the
+# input, bring it to the size that the backbone wants and boxes back, in evaluation fold batch norm into the convolutions.
 
-# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:scale_of,models.roi_heads:pool_flat"
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:scale_of,models.roi_heads:pool_flat,models.roi_heads:pool_rois"
 
-# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:pool_rois"
-
-# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:RoIHeads"
-
-# %% [markdown] slideshow={"slide_type": "skip"}
-# What is the same around every detector comes from `geodl_course.plumbing`: check the input, bring it to the size that
-# the backbone wants and boxes back, fold batch norm into the convolutions for evaluation.
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:box_losses,models.roi_heads:RoIHeads"
 
 # %% mirror="models.faster_rcnn:FasterRCNN"
 
-# %%
 def small_detector(classes, settings=None):
     """An untrained FasterRCNN of the parts above for K = classes."""
     head = BoxHead(two_layers(96 * 7 * 7, 256), 256, classes)
     return FasterRCNN(SmallBackbone(), RPNHead(96, anchors=12), head, settings or small_settings(classes))
 
-torch.manual_seed(0)
 model = small_detector(classes=3)
 print("weights:", {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
 {part: model.settings[part] for part in ("proposals", "rois", "detect")}   # change them here and build again
@@ -383,16 +343,11 @@ for layer in (reference.rpn.head.cls_logits, reference.roi_heads.box_predictor.c
 taken = from_torchvision(reference)
 ours = small_detector(classes=3, settings=taken.settings)
 ours.load_state_dict(taken.state_dict())
-reference, ours, batch = reference.double().eval(), ours.double().eval(), images.double()
-with torch.no_grad():
-    expected, found = reference(list(batch)), ours(batch).per_image()
-worst = max(float((a["boxes"] - b["boxes"]).abs().max()) for a, b in zip(expected, found))
-same = all(torch.equal(a["labels"], b["labels"]) for a, b in zip(expected, found))
-print(f"{sum(len(a['boxes']) for a in expected)} boxes; agree to 1e-3 px: {worst < 1e-3}; same classes: {same}")
+teaching.check_same_detections(reference, ours, images)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The strongest test there is: two independent programs, one answer. Break something live: drop the half cell
-# in `sample_points`, or keep one anchor fewer, and run again.
+# (3 min) Two independent programs, one answer. Break something live: drop the half cell in `sample_points`, or keep one
+# anchor fewer, and run again.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Train: eight chips by heart, then all
@@ -414,9 +369,7 @@ _ = plots.show_results(eight, evaluation.detect(memory, eight), range(4), size=2
 # %%
 model = new_detector(classes=3)
 history = fit(model, towns, steps=budget.towns_steps)
-_ = plots.plot_history(history)
-
-# %%
+plots.plot_history(history)
 detections, truth = evaluation.detect(model, towns_val), evaluation.targets_of(towns_val)
 scores = evaluation.average_precision(detections, truth, towns.classes)
 curves = {name: evaluation.precision_recall(detections, truth, k + 1) for k, name in enumerate(towns.classes)}
@@ -426,18 +379,17 @@ print("AP by size of the object (COCO's bounds: 32² and 96² px; nan: none here
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) Four of the eight: nearly all found, few false boxes; with a hundred steps more those go too. If not, are labels
-# off by one, are boxes in pixels? They were learned, not understood. The losses: box reg rises at first, for it is averaged
-# over all sampled regions, and more of them become objects; do not compare it with itself. The curve: AP50 asks "found at
-# all?", AP also "how exactly?". Half a minute is very little training, and the numbers move by some points from run to run.
-# No validation chip touches a training chip: it is another town.
+# (7 min) Four of the eight: nearly all found, few false boxes; a hundred steps more remove those. If not, are labels off by
+# one, are boxes in pixels? They were learned, not understood. Box reg rises at first: it is averaged over all sampled
+# regions, and more of them become objects. Half a minute is little training; the numbers move by some points from run to
+# run. The validation chips are of another town.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Look before you believe a number
 #
 # Left: the thirty best proposals of the first look, of no class yet; at 0.7 many doubles lie on top of each other. Then
-# what the second look made of the same chip, and two more with many objects missed. Solid: found. Dotted: false. Dashed:
-# missed. The table below counts what the missed ones have in common.
+# what the second look made of the same chip, and two more with many objects missed. The table counts what the missed ones
+# have in common; an object can be in several rows.
 
 # %%
 outcome = [evaluation.match_detections(found, wanted) for found, wanted in zip(detections, truth)]
@@ -450,38 +402,27 @@ figure, axes = plots.grid(4, size=2.6)
 plots.show_chip(towns_val.images[worst[0]], proposals[0, :30].cpu(), ax=axes[0], title="30 proposals, same chip")
 for ax, i in zip(axes[1:], worst):
     plots.show_detections(towns_val.images[i], detections[i], truth[i], towns.classes, ax=ax, title=towns_val.stems[i])
-
-# %%
-missed_by_trait(towns_val.images, truth, outcome)   # what the missed share; an object can be in several rows
+plots.name_below(figure, plots.outcome_lines())
+missed_by_trait(towns_val.images, truth, outcome)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Read the last column against *all objects*. Smallness alone hardly matters here, darkness a little. What stands out
-# is **cut by the border**: half a house looks like something else; overlapping windows (lecture 10) show every object whole
-# once. And **neighbours**: row houses, cars side by side. Suppression at 0.5 drops few of them (lecture 02, section 7);
-# their features and proposals run into each other. Masks (lectures 06, 07) separate them. Most misses are impatience: the
-# next section shows how far 90 seconds lead.
+# (5 min) Against *all objects*, smallness alone hardly matters here, darkness a little. What stands out is **cut by the
+# border**: half a house looks like something else; overlapping windows (lecture 10) help. And
+# **neighbours**: row houses, cars side by side. Suppression at 0.5 drops few of them (lecture 02, section 7); their features
+# run into each other. Masks (lectures 06, 07) separate them. Most misses are impatience: see the next section.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What longer runs reach
 #
-# Nothing here was trained just now: the figures come from files in `docs/results/`, measured on two CPU cores. Points:
-# torchvision's detector and ours from the same weights on the same batches. Tables: milliseconds for 8 chips; ours after
-# 90 seconds of training. To make them anew:
+# Stored in `docs/results/`, measured on two CPU cores; nothing is trained just now. Points: torchvision's detector and ours
+# from the same weights on the same batches. Tables: milliseconds for 8 chips; ours after 90 seconds of training. Anew:
 # `python -m tests.benchmarks.accuracy parity --data towns --seeds 0 1 2 3 4`, `python -m tests.benchmarks.speed`,
 # `python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2`.
 
 # %%
-ax = plt.subplots(figsize=(7, 2.2))[1]
-for row, name in enumerate(("parity_neon_trees", "parity_towns")):
-    for who, colour, marker in (("torchvision", "#E69F00", "s"), ("ours", "#0072B2", "o")):
-        found = [run[who]["AP50"] for run in stored(name)]
-        heights = [row + 0.15 * (who == "ours")] * len(found)
-        ax.scatter(found, heights, c=colour, marker=marker, label=who if row else None)
-ax.set(yticks=[0, 1], yticklabels=["neon_trees", "towns"], ylim=(-0.5, 1.5))
-ax.set_xlabel("AP50 after 300 steps, one point a seed")
-_ = ax.legend(loc="center", ncols=2)
-
-# %%
+scores = {data: {who: [run[who]["AP50"] for run in stored(f"parity_{data}")] for who in ("ours", "torchvision")}
+          for data in ("towns", "neon_trees")}
+plots.plot_seeds(scores, "AP50 after 300 steps, one point a seed")
 speed = pd.DataFrame({what: run[f"{what}_detail"] for run in stored("speed")[-1:] for what in ("training", "inference")})
 speed = speed.drop(["turns", "of"], errors="ignore")
 quick = pd.DataFrame({f"seed {seed}": {**{key: run[key] for key in ("AP50", "AP", "steps")}, **run["classes"]}
@@ -489,8 +430,8 @@ quick = pd.DataFrame({f"seed {seed}": {**{key: run[key] for key in ("AP50", "AP"
 display(speed.round(2), quick.round(2))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The points: on towns ours lie a little to the right, on trees torchvision's do, by 0.02 on average; both overlap,
-# and the 95 % intervals of the paired differences in docs/results.md hold zero. One seed proves nothing: look at the spread.
+# (4 min) The points overlap: on towns ours lie a little to the right, on trees torchvision's, by 0.02 on average; the 95 %
+# intervals of the paired differences (docs/results.md) hold zero. One seed proves nothing: look at the spread.
 # Why less time: no loop over images, RoIAlign as one weighted sum, suppression once for the batch, batch norm folded into
 # the convolutions. The floor is the backbone, the same in both.
 
@@ -509,8 +450,8 @@ display(speed.round(2), quick.round(2))
 # | training | four alternating stages, SGD | one stage, AdamW | simpler; their later code did so too |
 # | last suppression | 0.3 | 0.5 | true boxes overlap by up to 0.3 here |
 #
-# On VOC 2007 it reached a mean AP (at IoU 0.5) of **69.9** trained on VOC 2007, **73.2** on 2007 + 2012 and 78.8 with COCO
-# added, at 198 ms an image, 10 ms of them for the RPN.
+# On VOC 2007: mean AP (IoU 0.5) **69.9** trained on VOC 2007, **73.2** on 2007 + 2012, 78.8 with COCO added; 198 ms an
+# image, 10 of them for the RPN.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Each departure can be tested; exercise 03.2 tries the third row. The full budget moves back towards the paper's
@@ -527,11 +468,10 @@ display(speed.round(2), quick.round(2))
 #
 # - **Two looks gain** exact boxes (each is corrected twice, the second time on features cut to fit) and a place to hang
 #   more on: masks in lecture 06.
-# - **They cost** time, which grows with the number of proposals, two sets of losses and thresholds, and whatever the
-#   first look drops is lost.
+# - **They cost** time for each proposal, and two sets of losses and thresholds; what the first look drops is lost.
 #
 # For a map of a county, made once, accuracy wins; for a drone that must decide in flight, speed. Lectures 04 and 05 build
-# the other two and measure again, on our chips.
+# the other two and measure again.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Warn about the table: three papers, three training recipes; SSD's 74.3 owes much to its augmentation (65.5
@@ -540,9 +480,13 @@ display(speed.round(2), quick.round(2))
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Real trees
 #
-# Now 38 plots that an aircraft photographed, with tree crowns that people outlined; chips share 56 px with their
-# neighbours, so most crowns are seen, and scored, in several. Where labels are few, one starts from
-# a backbone that has seen others: ImageNet's, COCO's, or, here, the one just **trained on towns**. The heads start anew.
+# Now the 38 plots of lecture 01 with tree crowns; chips share 56 px with their neighbours, so most crowns are seen, and
+# scored, in several. Where labels are few, one starts from a backbone that has seen others: ImageNet's, COCO's, or, here,
+# the one just **trained on towns**. The heads start anew.
+#
+# What did that bring? The table is stored, 300 steps each: `python -m tests.benchmarks.accuracy parity --data neon_trees
+# --seeds 0 1 2 3 4`. All rows share the missing labels: compare rows, quote none as the accuracy of tree detection.
+# ImageNet's weights could not be had where the others were measured.
 
 # %%
 real = datasets.find("neon_trees")
@@ -551,31 +495,14 @@ if real is None:
 trees, trees_val = (ChipDataset(real or folder, split) for split in ("train", "val"))
 tree_model = new_detector(classes=len(trees.classes))
 tree_model.backbone.load_state_dict(model.backbone.state_dict())
-history = fit(tree_model, trees, steps=budget.trees_steps, lr=2e-3)
+fit(tree_model, trees, steps=budget.trees_steps, lr=2e-3)
 found = evaluation.detect(tree_model, trees_val)
-
-# %%
 bar = float(torch.cat([one["scores"] for one in found]).quantile(0.9))     # so little training makes no sure detector
-sure = [int((one["scores"] >= bar).sum()) for one in found]
-some = sorted(range(len(found)), key=lambda i: -sure[i])[:8:2]             # plots on which it claims to see much
+some = sorted(range(len(found)), key=lambda i: -(found[i]["scores"] >= bar).sum())[:8:2]   # plots with many claims
 figure = plots.show_results(trees_val, found, some, score=bar, size=2.4)
 where = "NEON plots, not seen in training" if real else "GENERATED towns, not real trees"
 figure.suptitle(f"{where}: the best tenth of the boxes, scores from {bar:.2f}", ha="left", x=0.01)
-plt.show()
 print(fill(f"{trees.info.citation} Licence: {trees.info.licence}", 120))
-
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Point at each dotted box and ask: is there a tree? Most are doubles and parts of a crown: after some seconds of
-# training the boxes are too inexact for suppression to merge them. Where one lies on a crown without any box, the annotator
-# may have missed it. It counts as false, and in training such trees were taught as background: precision reads lower than
-# it is.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ### What did the towns backbone bring?
-#
-# Stored, 300 steps each: `python -m tests.benchmarks.accuracy parity --data neon_trees --seeds 0 1 2 3 4`. Read it
-# honestly: all rows share the missing labels, so compare rows, and quote none as the accuracy of tree detection. The
-# ImageNet row is empty because those weights could not be had where the others were measured.
 
 # %%
 names = {"ours": "from scratch", "pretrained": "backbone pretrained on towns", "torchvision": "torchvision's, from scratch"}
@@ -586,15 +513,16 @@ table.loc["backbone pretrained on ImageNet"] = "not measured"
 table
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The backbone from towns is a gain: its worst seed beats the best of ours from scratch. Ours and torchvision's from
-# scratch overlap: no difference that five seeds can show. What would help most is a person's second look at the labels. How
-# to find out how many are missing? Label ten chips anew, blind, and count.
+# (9 min) Point at each dotted box: is there a tree? Most are doubles and parts of a crown: after some seconds of training
+# the boxes are too inexact for suppression to merge them. Where one lies on a crown without a box, the annotator may have
+# missed it; it counts as false, and training taught such trees as background. The table: the backbone from towns is a gain,
+# its worst seed beats the best of ours from scratch; ours and torchvision's overlap. What would help most is a second look
+# at the labels. How many are missing? Label ten chips anew, blind, and count.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
 #
-# **03.1** Smooth L1: half a square over beta near zero, a straight line minus half of beta beyond. Why not squares
-# throughout? Think of one wildly wrong box.
+# **03.1** Write smooth L1. Why not squares throughout? Think of one wildly wrong box.
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
 def smooth_l1(error, beta):
@@ -641,10 +569,10 @@ print("03.3:", {n: round(float(proposal_recall(mine[:n], wanted["boxes"], 0.5)),
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
-# - R-CNN ran the network per region, Fast R-CNN once per image, Faster R-CNN also finds the regions with it.
+# - R-CNN ran the network per region, Fast R-CNN once; Faster R-CNN also finds the regions with it.
 # - First look: anchors, one score and four deltas each, the best survive suppression as **proposals**.
 # - Second look: **RoIAlign** cuts the shared map without rounding; a dense head names the class and corrects the box.
-# - Two programs, one set of weights, the same boxes: that is how you know that yours is right.
+# - Two programs, one set of weights, the same boxes: so you know that yours is right.
 # - Numbers hide failures, missing labels hide successes: look at chips.
 #
 # **Next:** lecture 04 drops the second look. **SSD** predicts classes straight from anchors, on maps of several sizes.

@@ -143,6 +143,23 @@ def test_anchors_by_state():
     assert set(groups(ax)) == colours and len(ax.figure.legends[0].get_texts()) == 4
 
 
+def test_pooling_is_shown_on_the_box_rounded_and_as_it_is():
+    rounded, exact = plots.show_pooling(np.zeros((3, 64, 64), np.uint8), [21.0, 22.0, 30.0, 33.0], 4, 3).axes
+    for ax in (rounded, exact):
+        assert ax.get_xlim() == (11, 40) and ax.get_ylim() == (43, 12)
+    left = [min(np.min(line.get_xdata()) for line in ax.lines) for ax in (rounded, exact)]
+    assert left == [20, 21]  # whole cells of 4 pixels; the box itself
+
+
+def test_seeds_of_each_row_stand_apart_and_one_name_needs_no_legend():
+    ax = plots.plot_seeds({"towns": {"ours": [0.7, 0.8], "theirs": [0.6]}, "trees": {"theirs": [0.1]}}, "AP50")
+    drawn = {(line.get_label(), tuple(line.get_xdata())): tuple(line.get_ydata()) for line in ax.lines}
+    assert drawn["ours", (0.7, 0.8)] == pytest.approx((-0.1, -0.1)) and drawn["theirs", (0.6,)] == pytest.approx((0.1,))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ours", "theirs"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["towns", "trees"]
+    assert plots.plot_seeds({"towns": {"": [0.7]}}, "AP50").get_legend() is None
+
+
 def test_precision_recall_is_drawn_from_the_left_edge():
     found, target = one_of_each()
     curves = {name: evaluation.precision_recall([found], [target], k + 1) for k, name in enumerate(CLASSES)}

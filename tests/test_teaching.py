@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import geodl_course
 from geodl_course import exercises, teaching
+from geodl_course.models.detections import Detections
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,41 @@ def test_check_same_prints_the_difference_and_the_count(capsys):
     assert capsys.readouterr().out == "equal to 0e+00 on 3 values\n"
     teaching.check_same(lambda: torch.tensor([True, False]), lambda: np.array([True, False]))
     teaching.check_same(lambda: torch.tensor([np.inf, 1.0]), lambda: torch.tensor([np.inf, 1.0]))
+
+
+class Fixed(torch.nn.Module):
+    """A detector that finds boxes (D, 4) with labels (D,) on each image, in torchvision's way or in ours."""
+
+    def __init__(self, boxes, labels, batched):
+        super().__init__()
+        self.boxes, self.labels, self.batched = torch.tensor(boxes).view(-1, 4), torch.tensor(labels), batched
+
+    def forward(self, images):
+        if not self.batched:
+            return [{"boxes": self.boxes, "labels": self.labels} for _ in images]
+        row = self.boxes[None].expand(len(images), -1, -1), torch.ones(len(images), len(self.labels))
+        return Detections(*row, self.labels.expand(len(images), -1), row[1].bool())
+
+
+@pytest.mark.parametrize(
+    "boxes, labels, words",
+    [
+        ([[1.0, 2, 3, 4]], [1], "2 boxes; agree to 1e-3 px: True; same classes: True\n"),
+        ([[1.0, 2, 3, 4.5]], [1], "2 boxes; agree to 1e-3 px: False; same classes: True\n"),
+        ([[1.0, 2, 3, np.nan]], [1], "2 boxes; agree to 1e-3 px: False; same classes: True\n"),
+        ([[1.0, 2, 3, 4]], [2], "2 boxes; agree to 1e-3 px: True; same classes: False\n"),
+    ],
+)
+def test_detectors_are_compared_box_by_box(boxes, labels, words, capsys):
+    reference, images = Fixed([[1.0, 2, 3, 4]], [1], False), torch.zeros(2, 3, 8, 8)
+    teaching.check_same_detections(reference, Fixed(boxes, labels, True), images)
+    assert capsys.readouterr().out == words
+
+
+def test_detectors_that_find_other_numbers_of_boxes_are_told():
+    ours = Fixed(np.zeros((0, 4), np.float32), np.zeros(0, int), True)
+    with pytest.raises(AssertionError, match=r"\[1, 1\] by the reference, \[0, 0\] by ours"):
+        teaching.check_same_detections(Fixed([[1.0, 2, 3, 4]], [1], False), ours, torch.zeros(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ def anchor_iou(anchors, objects, valid):
     """IoU of anchors (N, 4) with objects (B, M, 4), valid (B, M) → (B, N, M), -1 for padding.
 
     The same numbers as box_iou of the batch, but padding is not computed: thousands of anchors meet only what is
-    there. Built in lecture 03.
+    there. Built in lecture 02.
     """
     iou = anchors.new_full((*valid.shape, len(anchors)), -1.0)  # (B, M, N): the long side last keeps memory in order
     iou[valid] = box_iou(objects[valid], anchors)

@@ -1,7 +1,8 @@
 """RoIAlign: features of boxes of any size, cut out of a map and brought to one size, without rounding a coordinate."""
 
 import torch
-import torch.nn.functional as F
+
+from geodl_course.plumbing import WeightedRows
 
 
 def sample_points(low, high, bins, scale, sampling_ratio, aligned):
@@ -69,30 +70,6 @@ def corners(low, high, size, bins, scale, sampling_ratio, aligned):
     after = points - before  # how far from the cell before towards the cell after
     index = torch.cat((before, (before + 1).clamp(max=size - 1)), dim=-1).int()  # half the memory of long
     return index, torch.cat((weights * (1 - after), weights * after), dim=-1)
-
-
-class WeightedRows(torch.autograd.Function):
-    """Rows of table (T, C) picked by index (N, S), weighed by weights (N, S) and summed → (N, C).
-
-    The same as embedding_bag, which does this for the words of a sentence, but its way back goes entry by entry.
-    The transpose of a weighted sum is a weighted sum too: sort the entries by the row that they came from. Three
-    times as fast on a CPU. Only the table gets gradients: RoIs are taken as given.
-    """
-
-    @staticmethod
-    def forward(ctx, table, index, weights):
-        ctx.save_for_backward(index, weights, torch.arange(len(table), dtype=index.dtype, device=index.device))
-        return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
-
-    @staticmethod
-    def backward(ctx, gradient):
-        index, weights, rows = ctx.saved_tensors
-        row, entry = index.flatten().sort()  # (N * S,): all entries of a row side by side
-        first = torch.searchsorted(row, rows).to(row.dtype)  # where the entries of each row begin
-        source = (entry // index.shape[1]).to(row.dtype)  # the sum that each entry went into
-        weights = weights.flatten()[entry]
-        back = F.embedding_bag(source, gradient.contiguous(), first, per_sample_weights=weights, mode="sum")
-        return back, None, None  # (T, C)
 
 
 def roi_align_flat(features, boxes, image, output_size, scale, sampling_ratio=2, aligned=True):
