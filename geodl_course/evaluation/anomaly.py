@@ -35,7 +35,7 @@ def auroc(scores, strange):
 
 
 def counts_at_each(scores, strange):
-    """Each distinct score as a threshold, falling → thresholds, strange chips flagged, known ones flagged, (T,) each."""
+    """Each distinct score as a threshold, falling → thresholds, strange flagged, known flagged, (T,) each."""
     scores, strange = two_groups(scores, strange)
     order = np.argsort(-scores, kind="stable")
     scores, strange = scores[order], strange[order]

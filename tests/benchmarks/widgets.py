@@ -35,6 +35,12 @@ def moves():
     blurred = F.avg_pool2d(unet_id_targets(houses[None], torch.ones(1, 12, dtype=torch.bool)), 5, 1, 2)[0]
     chances = (blurred + 0.3 * torch.rand(3, 128, 128, generator=generator)).clamp(0, 1)
     maps = widgets.MapsState(image, chances, houses, smallest=20)
+    chips = torch.randn(600, 5, 64, 64, generator=generator)
+    scores = {"error": torch.rand(600, generator=generator), "KL": torch.rand(600, generator=generator).exp() ** 4}
+    strange = np.arange(600) % 4 == 0
+    errors = widgets.reconstruction_state(chips, 0.5 * chips, scores, strange)
+    places = [replace(errors, place=0.02 + 0.024 * i, pick=i % 8, score=["error", "KL"][i % 2]) for i in range(40)]
+    yield "reconstruction", widgets.reconstruction_compute, widgets.reconstruction_draw, places
     yield "maps", widgets.maps_compute, widgets.maps_draw, [replace(maps, inner=0.2 + 0.015 * i) for i in range(40)]
     yield "anchors", widgets.anchors_compute, widgets.anchors_draw, [replace(anchor, row=i % 32) for i in range(40)]
     yield "grid", widgets.grid_compute, widgets.grid_draw, [replace(grid, row=i % 8, col=i // 8) for i in range(40)]
