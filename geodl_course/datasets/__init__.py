@@ -78,6 +78,24 @@ def _make_sentinel_coast(out, **recipe):
     return import_sentinel_coast(fetch("sentinel_coast"), out, **recipe)
 
 
+def _make_coast(out, **recipe):
+    from geodl_course.datasets.coast import QUICK, make_coast
+
+    return make_coast(out, **QUICK | recipe)
+
+
+def _make_coast_covers(out, **recipe):
+    from geodl_course.datasets.coast import OTHERS, make_coast
+
+    return make_coast(out, **OTHERS | recipe)
+
+
+def _make_camera_trap(out, **recipe):
+    from geodl_course.datasets.camera_trap import make_camera_trap
+
+    return make_camera_trap(out, **recipe)
+
+
 def _make_buildings(out, **recipe):
     from geodl_course.datasets.buildings import import_buildings
     from geodl_course.datasets.download import fetch
@@ -107,5 +125,6 @@ def _make_large_fills(out, **recipe):
 MAKERS = {
     "towns": _make_towns, "neon_trees": _make_trees, "sen2ships": _make_ships, "buildings": _make_buildings,
     "valley_fills": _make_fills, "valley_fills_512": _make_large_fills,
-    "vfill": _make_vfill, "sentinel_coast": _make_sentinel_coast,
+    "vfill": _make_vfill, "sentinel_coast": _make_sentinel_coast, "coast": _make_coast,
+    "coast_covers": _make_coast_covers, "camera_trap": _make_camera_trap,
 }
