@@ -8,7 +8,7 @@ from torch import nn
 
 from geodl_course.chips import Targets
 from geodl_course.models import backbones, build
-from geodl_course.models.backbones import resnet_fpn, small_backbone
+from geodl_course.models.backbones import SmallBackbone, resnet_fpn
 from geodl_course.models.faster_rcnn import faster_rcnn
 from geodl_course.models.roi_heads import roi_levels
 from geodl_course.plumbing import folded
@@ -84,14 +84,14 @@ def test_resnet_settings_rebuild_without_fetching(monkeypatch):
 def test_wrong_names_are_told():
     with pytest.raises(KeyError, match="no model is called 'fast_rcnn': choose one of faster_rcnn"):
         build("fast_rcnn", classes=2)
-    own = small_backbone()
+    own = SmallBackbone()
     del own.settings
     with pytest.raises(ValueError, match="pass the module itself as backbone="):
         build("faster_rcnn", **faster_rcnn(2, backbone=own).settings)
 
 
 def test_folding_batch_norm_changes_nothing():
-    backbone = small_backbone(4, (16, 16, 16))
+    backbone = SmallBackbone(4, (16, 16, 16))
     for _ in range(3):
         backbone(torch.randn(4, 4, 32, 32) * 3 + 1)  # statistics away from their defaults
     backbone.eval()

@@ -11,7 +11,7 @@ from torch import nn
 from geodl_course.chips import Targets
 from geodl_course.models import build
 from geodl_course.models import yolo_v1 as yolo_v1_module
-from geodl_course.models.backbones import small_backbone
+from geodl_course.models.backbones import SmallBackbone
 from geodl_course.models.yolo_v1 import (
     assign_cells,
     choose_boxes,
@@ -67,7 +67,7 @@ def test_paper_network_has_its_layers_and_weights():
 
 
 def test_small_network_begins_with_the_small_backbone():
-    model, backbone = yolo_v1(3), small_backbone()
+    model, backbone = yolo_v1(3), SmallBackbone()
     ours = list(model.features.state_dict().items())
     for (_, mine), other in zip(ours, backbone.state_dict().values(), strict=False):
         assert mine.shape == other.shape

@@ -8,7 +8,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 
-from geodl_course.models.backbones import small_backbone
+from geodl_course.models.backbones import SmallBackbone
 from geodl_course.models.mask_settings import small_mask_settings
 from geodl_course.models.ssd_backbones import SmallStages
 from geodl_course.models.ssd_settings import small_settings
@@ -25,12 +25,12 @@ def reference_faster_rcnn(
     Chips arrive normalised, so the module's own normalisation is the identity and its resize does nothing.
     `backbone` has `out_channels` and gives one map of stride 4; the default is the course's small one.
     """
-    return FasterRCNN(**two_stages(classes, bands, size, backbone or small_backbone(bands)))
+    return FasterRCNN(**two_stages(classes, bands, size, backbone or SmallBackbone(bands)))
 
 
 def reference_mask_rcnn(classes: int, bands: int = 3, size: int = 128) -> MaskRCNN:
     """torchvision's MaskRCNN with the backbone, box branch, mask branch and samples of the course's small one."""
-    backbone, ours = small_backbone(bands), small_mask_settings(classes)
+    backbone, ours = SmallBackbone(bands), small_mask_settings(classes)
     heads = ours["heads"]
     return MaskRCNN(
         **{**two_stages(classes, bands, size, backbone), "box_batch_size_per_image": ours["rois"]["number"]},

@@ -9,7 +9,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import MultiScaleRoIAlign
 
 from geodl_course.chips import Targets
-from geodl_course.models.backbones import conv_block, small_backbone
+from geodl_course.models.backbones import SmallBackbone, conv_block
 from geodl_course.models.faster_rcnn import from_torchvision
 
 LOSSES = {
@@ -25,7 +25,7 @@ class TwoLevels(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.next = small_backbone(3, (16, 16, 32)), conv_block(32, 32, stride=2)
+        self.stem, self.next = SmallBackbone(3, (16, 16, 32)), conv_block(32, 32, stride=2)
         self.out_channels = 32
 
     def forward(self, images):
@@ -59,29 +59,41 @@ def disturb(module, seed=0, scale=1.0):
     return module
 
 
-def small_reference(**settings):
-    backbone = small_backbone(settings.pop("bands", 3), (16, 32, 48))
+SETTINGS = {"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120}
+
+
+def small_reference(kind=FasterRCNN, bands=3, sampling_ratio=2, **settings):
+    """torchvision's detector, or one of its kind with more parts in settings, on one map."""
+    backbone = SmallBackbone(bands, (16, 32, 48))
     torch.manual_seed(0)
-    return disturb(FasterRCNN(
+    return disturb(kind(
         backbone,
         rpn_anchor_generator=AnchorGenerator(((8, 16, 33, 64),), ((0.5, 1.0, 2.0),)),
-        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=settings.pop("sampling_ratio", 2)),
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=sampling_ratio),
         box_head=TwoMLPHead(backbone.out_channels * 49, 64),
         box_predictor=FastRCNNPredictor(64, 4),
-        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
+        **SETTINGS | settings,
     ))  # fmt: skip
 
 
-def pyramid_reference(**settings):
+def pyramid_reference(kind=FasterRCNN, **settings):
+    """The same on several maps."""
     torch.manual_seed(1)
-    return disturb(FasterRCNN(
+    return disturb(kind(
         TwoLevels(),
         rpn_anchor_generator=AnchorGenerator(((8, 12), (24, 32), (48, 100)), ((0.5, 1.0, 2.0),) * 3),
         box_roi_pool=MultiScaleRoIAlign(["fine", "coarse"], 5, 2, canonical_scale=40, canonical_level=3),
         box_head=TwoMLPHead(32 * 25, 64),
         box_predictor=FastRCNNPredictor(64, 6),
-        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
+        **SETTINGS | settings,
     ))  # fmt: skip
+
+
+def resnet_reference(make):
+    """One of torchvision's large detectors by its function make, for small images."""
+    torch.manual_seed(2)
+    settings = SETTINGS | {"min_size": 96, "max_size": 320, "rpn_post_nms_top_n_test": 40, "num_classes": 5}
+    return disturb(make(weights=None, weights_backbone=None, **settings), scale=0.1)
 
 
 REFERENCES = {
@@ -111,7 +123,11 @@ def images_and_objects(count=3, height=128, width=128, bands=3, classes=3, seed=
 
 
 def assert_same_detections(ours, theirs, pixels, score):
-    """Both found the same; two whose scores differ by a rounding error may stand in either order."""
+    """Both found the same; two whose scores differ by a rounding error may stand in either order.
+
+    Returns for each image which of theirs is which of ours.
+    """
+    order = []
     for mine, other in zip(ours.per_image(), theirs, strict=True):
         assert len(mine["boxes"]) == len(other["boxes"]) > 10, "too few boxes to compare"
         distance = (mine["boxes"][:, None] - other["boxes"]).abs().amax(dim=-1)
@@ -122,16 +138,22 @@ def assert_same_detections(ours, theirs, pixels, score):
         torch.testing.assert_close(mine["boxes"], other["boxes"][nearest], atol=pixels, rtol=0)
         torch.testing.assert_close(mine["scores"], other["scores"][nearest], atol=score, rtol=0)
         torch.testing.assert_close(mine["scores"], other["scores"], atol=score, rtol=0)  # best first
+        order.append(nearest)
+    return order
 
 
 @torch.no_grad()
+def compare_takeover(module, take_over, assert_same=assert_same_detections, pixels=1e-3, **images):
+    """torchvision's module and what take_over makes of it find the same on the same images."""
+    images, _ = images_and_objects(**images)
+    assert_same(take_over(module.eval())(images), module(list(images)), pixels, 1e-4)
+    images, module = images.double(), module.double()
+    assert_same(take_over(module)(images), module(list(images)), 1e-6, 1e-9)
+
+
 def compare_detections(name):
-    """The reference called name and its takeover find the same on the same images."""
-    module = REFERENCES[name]().eval()
-    images, _ = images_and_objects(height=112)
-    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
-    double = from_torchvision(module.double())
-    assert_same_detections(double(images.double()), module(list(images.double())), 1e-6, 1e-9)
+    """The reference called name and its takeover find the same."""
+    compare_takeover(REFERENCES[name](), from_torchvision, height=112)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -139,42 +161,39 @@ def test_same_detections_small(name):
     compare_detections(name)
 
 
-@torch.no_grad()
 def test_same_detections_with_five_bands():
-    module = small_reference(bands=5, image_mean=[0.1] * 5, image_std=[0.3] * 5).eval()
-    images, _ = images_and_objects(bands=5)
-    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
+    module = small_reference(bands=5, image_mean=[0.1] * 5, image_std=[0.3] * 5)
+    compare_takeover(module, from_torchvision, bands=5)
 
 
 @pytest.mark.parametrize("make", [fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2])
-@torch.no_grad()
 def test_same_detections_resnet50_fpn(make):
-    torch.manual_seed(2)
-    sizes = {"min_size": 96, "max_size": 320, "rpn_post_nms_top_n_test": 40}
-    settings = {**sizes, "box_score_thresh": 0.0, "num_classes": 5}
-    module = disturb(make(weights=None, weights_backbone=None, **settings), scale=0.1).eval()
-    images, _ = images_and_objects(count=2)
-    model = from_torchvision(module)
-    assert_same_detections(model(images), module(list(images)), 1e-2, 1e-4)
-    model, module = model.double(), module.double()
-    assert_same_detections(model(images.double()), module(list(images.double())), 1e-6, 1e-9)
+    compare_takeover(resnet_reference(make), from_torchvision, pixels=1e-2, count=2)
+
+
+# As many places in the samples as there are candidates: both draw all of them, and chance has no say.
+EVERYTHING = {
+    "rpn_batch_size_per_image": 100_000, "box_batch_size_per_image": 100_000, "box_positive_fraction": 0.5,
+}  # fmt: skip
+
+
+def same_losses(module, take_over, images, objects, names):
+    """torchvision's module and its takeover, with their losses on one batch, which are the same."""
+    module, images = module.double().train(), images.double()
+    model = take_over(module)
+    ours = model(images, Targets.from_list(objects))
+    theirs = module(list(images), [{**one, "boxes": one["boxes"].double()} for one in objects])
+    assert list(ours) == list(names)
+    for mine, other in names.items():
+        # Targets hold boxes in float32, which is what limits the agreement here.
+        torch.testing.assert_close(ours[mine], theirs[other], atol=1e-6, rtol=1e-6, check_dtype=False)
+    return model, ours, theirs
 
 
 def compare_losses(name):
     """The reference called name and its takeover have the same losses and gradients on the same batch."""
-    # As many places in the samples as there are candidates: both draw all of them, and chance has no say.
-    everything = {"rpn_batch_size_per_image": 100_000, "box_batch_size_per_image": 100_000}
-    module = REFERENCES[name](**everything, box_positive_fraction=0.5).double().train()
-    images, objects = images_and_objects()
-    images, objects = images.double(), [{**o, "boxes": o["boxes"].double()} for o in objects]
-    model = from_torchvision(module)
-    targets = Targets.from_list(objects)
-    ours = model(images, targets)
-    theirs = module(list(images), objects)
-    assert list(ours) == list(LOSSES)
-    for mine, other in LOSSES.items():
-        # Targets hold boxes in float32, which is what limits the agreement here.
-        torch.testing.assert_close(ours[mine], theirs[other], atol=1e-6, rtol=1e-6, check_dtype=False)
+    module = REFERENCES[name](**EVERYTHING)
+    model, ours, theirs = same_losses(module, from_torchvision, *images_and_objects(), LOSSES)
     sum(ours.values()).backward()
     sum(theirs.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.rpn.head.parameters())

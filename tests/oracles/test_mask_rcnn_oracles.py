@@ -8,20 +8,16 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch import nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_loss, paste_masks_in_image, project_masks_on_boxes
 from torchvision.ops import MultiScaleRoIAlign, roi_pool
 
-from geodl_course.chips import Targets
 from geodl_course.models import faster_rcnn
-from geodl_course.models.backbones import small_backbone
 from geodl_course.models.mask_heads import mask_loss
 from geodl_course.models.mask_rcnn import from_torchvision
 from geodl_course.ops.masks import cut_masks, mask_iou, mask_nms, paste_masks
 from geodl_course.ops.roi_pool import roi_pool_flat
-from tests.oracles.test_faster_rcnn_oracles import LOSSES, TwoLevels, disturb, images_and_objects
+from tests.oracles import test_faster_rcnn_oracles as box_oracles
 
 
 def mask_parts(channels, names, classes, **pool):
@@ -35,30 +31,12 @@ def mask_parts(channels, names, classes, **pool):
 
 
 def small_reference(**settings):
-    torch.manual_seed(4)
-    backbone = small_backbone(3, (16, 32, 48))
-    return disturb(MaskRCNN(
-        backbone,
-        rpn_anchor_generator=AnchorGenerator(((8, 16, 33, 64),), ((0.5, 1.0, 2.0),)),
-        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(backbone.out_channels * 49, 64),
-        box_predictor=FastRCNNPredictor(64, 4),
-        **mask_parts(48, ["0"], 3),
-        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
-    ))  # fmt: skip
+    return box_oracles.small_reference(MaskRCNN, **mask_parts(48, ["0"], 3), **settings)
 
 
 def pyramid_reference(**settings):
-    torch.manual_seed(1)
-    return disturb(MaskRCNN(
-        TwoLevels(),
-        rpn_anchor_generator=AnchorGenerator(((8, 12), (24, 32), (48, 100)), ((0.5, 1.0, 2.0),) * 3),
-        box_roi_pool=MultiScaleRoIAlign(["fine", "coarse"], 5, 2, canonical_scale=40, canonical_level=3),
-        box_head=TwoMLPHead(32 * 25, 64),
-        box_predictor=FastRCNNPredictor(64, 6),
-        **mask_parts(32, ["fine", "coarse"], 5, canonical_scale=40, canonical_level=3),
-        **{"min_size": 128, "max_size": 400, "box_score_thresh": 0.0, "rpn_post_nms_top_n_test": 120, **settings},
-    ))  # fmt: skip
+    parts = mask_parts(32, ["fine", "coarse"], 5, canonical_scale=40, canonical_level=3)
+    return box_oracles.pyramid_reference(MaskRCNN, **parts, **settings)
 
 
 REFERENCES = {
@@ -71,42 +49,29 @@ REFERENCES = {
 
 def assert_same_masks(ours, theirs, pixels, score):
     """Boxes and scores agree, and of the masks 99.9 % of the pixels in the boxes or more."""
-    for mine, other in zip(ours.per_image(), theirs, strict=True):
-        assert len(mine["boxes"]) == len(other["boxes"]) > 10, "too few boxes to compare"
-        distance = (mine["boxes"][:, None] - other["boxes"]).abs().amax(dim=-1)
-        distance += 1e6 * (mine["labels"][:, None] != other["labels"])
-        distance += (mine["scores"][:, None] - other["scores"]).abs() / score * pixels
-        nearest = distance.argmin(dim=1)
-        assert torch.equal(nearest.sort().values, torch.arange(len(nearest))), "not the same boxes and labels"
-        torch.testing.assert_close(mine["boxes"], other["boxes"][nearest], atol=pixels, rtol=0)
-        torch.testing.assert_close(mine["scores"], other["scores"][nearest], atol=score, rtol=0)
+    order = box_oracles.assert_same_detections(ours, theirs, pixels, score)
+    for mine, other, nearest in zip(ours.per_image(), theirs, order, strict=True):
         expected = other["masks"][nearest, 0] > 0.5
         assert 0.1 < expected.sum() / expected.flatten(1).any(0).sum().clamp(min=1), "no masks to compare"
         wrong, area = (mine["masks"] != expected).sum(), (mine["masks"] | expected).sum()
         assert wrong <= 0.001 * area, f"{wrong} pixels of {area} differ"
 
 
-@torch.no_grad()
 def compare_masks(module, pixels=1e-3, **images):
     """The module and its takeover find the same on the same images."""
-    images, _ = images_and_objects(**images)
-    assert_same_masks(from_torchvision(module)(images), module(list(images)), pixels, 1e-4)
-    double = from_torchvision(module.double())
-    assert_same_masks(double(images.double()), module(list(images.double())), 1e-6, 1e-9)
+    box_oracles.compare_takeover(module, from_torchvision, assert_same_masks, pixels, **images)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_same_masks_small(name):
-    compare_masks(REFERENCES[name]().eval(), height=112)
+    compare_masks(REFERENCES[name](), height=112)
 
 
 @pytest.mark.parametrize("make", [maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2])
 def test_same_masks_resnet50_fpn(make):
-    torch.manual_seed(2)
-    sizes = {"min_size": 96, "max_size": 320, "rpn_post_nms_top_n_test": 40}
-    module = disturb(make(weights=None, weights_backbone=None, **sizes, box_score_thresh=0.0, num_classes=5), scale=0.1)
+    module = box_oracles.resnet_reference(make)
     module.roi_heads.mask_predictor.mask_fcn_logits.bias.data.normal_(0, 0.2)
-    compare_masks(module.eval(), pixels=1e-2, count=2)
+    compare_masks(module, pixels=1e-2, count=2)
 
 
 def with_masks(objects, size=(128, 128)):
@@ -122,18 +87,10 @@ def with_masks(objects, size=(128, 128)):
 
 def compare_losses(name):
     """The reference called name and its takeover have the same losses and gradients on the same batch."""
-    # As many places in the samples as there are candidates: both draw all of them, and chance has no say.
-    everything = {"rpn_batch_size_per_image": 100_000, "box_batch_size_per_image": 100_000}
-    module = REFERENCES[name](**everything, box_positive_fraction=0.5).double().train()
-    images, objects = images_and_objects()
-    images, objects = images.double(), with_masks(objects)
-    model = from_torchvision(module)
-    ours = model(images, Targets.from_list(objects))
-    theirs = module(list(images), [{**one, "boxes": one["boxes"].double()} for one in objects])
-    names = {**LOSSES, "mask": "loss_mask"}
-    assert list(ours) == list(names)
-    for mine, other in names.items():
-        torch.testing.assert_close(ours[mine], theirs[other], atol=1e-6, rtol=1e-6, check_dtype=False)
+    module = REFERENCES[name](**box_oracles.EVERYTHING)
+    images, objects = box_oracles.images_and_objects()
+    names = {**box_oracles.LOSSES, "mask": "loss_mask"}
+    model, ours, theirs = box_oracles.same_losses(module, from_torchvision, images, with_masks(objects), names)
     ours["mask"].backward()
     theirs["loss_mask"].backward()
     reference = [p for part in (module.roi_heads.mask_head, module.roi_heads.mask_predictor) for p in part.parameters()]

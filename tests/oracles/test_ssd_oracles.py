@@ -16,7 +16,7 @@ from geodl_course.models.ssd_backbones import SmallStages, VGGStages
 from geodl_course.ops.boxes import take
 from geodl_course.ops.default_boxes import default_boxes
 from geodl_course.ops.matching import anchor_iou
-from tests.oracles.test_faster_rcnn_oracles import assert_same_detections, images_and_objects
+from tests.oracles.test_faster_rcnn_oracles import compare_takeover, images_and_objects, same_losses
 
 GENERATORS = {
     "the paper's on COCO": {"aspect_ratios": [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
@@ -141,14 +141,9 @@ REFERENCES = {
 }  # fmt: skip
 
 
-@torch.no_grad()
 def compare_detections(name):
-    """The reference called name and its takeover find the same on the same images."""
-    module = REFERENCES[name]().eval()
-    images, _ = images_and_objects(height=112)
-    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
-    module = module.double()
-    assert_same_detections(from_torchvision(module)(images.double()), module(list(images.double())), 1e-6, 1e-9)
+    """The reference called name and its takeover find the same."""
+    compare_takeover(REFERENCES[name](), from_torchvision, height=112)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -156,36 +151,22 @@ def test_same_detections(name):
     compare_detections(name)
 
 
-@torch.no_grad()
 def test_same_detections_with_five_bands():
-    module = small_reference(bands=5, image_mean=[0.1] * 5, image_std=[0.3] * 5).eval()
-    images, _ = images_and_objects(bands=5)
-    assert_same_detections(from_torchvision(module)(images), module(list(images)), 1e-3, 1e-4)
+    module = small_reference(bands=5, image_mean=[0.1] * 5, image_std=[0.3] * 5)
+    compare_takeover(module, from_torchvision, bands=5)
 
 
-@torch.no_grad()
 def test_same_detections_ssd300():
     torch.manual_seed(2)
-    module = disturb(ssd300_vgg16(weights=None, weights_backbone=None, num_classes=5, score_thresh=0.1)).eval()
-    model = from_torchvision(module)
-    assert isinstance(model.backbone, VGGStages), "the paper's network is ours too"
-    images, _ = images_and_objects(count=2, height=200, width=260)
-    assert_same_detections(model(images), module(list(images)), 1e-3, 1e-4)
-    module = module.double()
-    assert_same_detections(from_torchvision(module)(images.double()), module(list(images.double())), 1e-6, 1e-9)
+    module = disturb(ssd300_vgg16(weights=None, weights_backbone=None, num_classes=5, score_thresh=0.1))
+    assert isinstance(from_torchvision(module).backbone, VGGStages), "the paper's network is ours too"
+    compare_takeover(module, from_torchvision, count=2, height=200, width=260)
 
 
 def compare_losses(name):
     """The reference called name and its takeover have the same losses and gradients on the same batch."""
-    module = REFERENCES[name]().double().train()
-    images, objects = images_and_objects(count=4)
-    images, objects = images.double(), [{**o, "boxes": o["boxes"].double()} for o in objects]
-    model = from_torchvision(module)
-    mine, theirs = model(images, Targets.from_list(objects)), module(list(images), objects)
-    # Targets hold boxes in float32, which is what limits the agreement here.
-    near = {"atol": 1e-6, "rtol": 1e-6, "check_dtype": False}
-    torch.testing.assert_close(mine["classifier"], theirs["classification"], **near)
-    torch.testing.assert_close(mine["box_reg"], theirs["bbox_regression"], **near)
+    module, names = REFERENCES[name](), {"classifier": "classification", "box_reg": "bbox_regression"}
+    model, mine, theirs = same_losses(module, from_torchvision, *images_and_objects(count=4), names)
     sum(mine.values()).backward()
     sum(theirs.values()).backward()
     for one, other in zip(model.backbone.parameters(), module.backbone.parameters(), strict=True):
