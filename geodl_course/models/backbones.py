@@ -27,11 +27,6 @@ class SmallBackbone(nn.Sequential):
         self.settings = {"name": "small", "bands": bands, "widths": list(widths)}
 
 
-def small_backbone(bands=3, widths=(32, 64, 96)):
-    """The quick budget's backbone: images (B, bands, H, W) → (B, widths[-1], H / 4, W / 4)."""
-    return SmallBackbone(bands, widths)
-
-
 def resnet_fpn(name="resnet50", pretrained=True, bands=3, frozen=None):
     """torchvision's ResNet with a feature pyramid: images (B, bands, H, W) → five maps of 256 channels, strides 4..64.
 
@@ -79,5 +74,5 @@ def make_backbone(name="small", bands=3, **settings):
     if name == "own":
         raise ValueError("the settings name a backbone of your own: pass the module itself as backbone=")
     if name == "small":
-        return small_backbone(bands, **settings)
+        return SmallBackbone(bands, **settings)
     return resnet_fpn(name, pretrained=False, bands=bands, **settings)

@@ -11,6 +11,7 @@ from geodl_course.models.layers import FlattenBins
 from geodl_course.models.roi_heads import BoxHead, RoIHeads, two_layers
 from geodl_course.models.rpn import RPN, RPNHead
 from geodl_course.models.settings import change
+from geodl_course.models.takeover import check_kinds, copy_parameters
 from geodl_course.models.two_stage_settings import (
     check_settings,
     full_settings,
@@ -103,10 +104,8 @@ def copy_weights(module, model):
     """The weights of the heads of torchvision's FasterRCNN module, arranged as ours, into model."""
     parts = [module.rpn.head, module.roi_heads.box_head, module.roi_heads.box_predictor]
     theirs = [parameter for part in parts for parameter in part.parameters()]
-    ours = [*model.rpn.parameters(), *model.roi_heads.parameters()]  # declared in the same order
-    for mine, other in zip(ours, theirs, strict=True):
-        mine.data = other.reshape(mine.shape).clone()  # 1 x 1 convolutions (A, C, 1, 1) are linear here, (A, C)
-        mine.requires_grad_(other.requires_grad)
+    # 1 x 1 convolutions (A, C, 1, 1) are linear here, (A, C).
+    copy_parameters(theirs, [*model.rpn.parameters(), *model.roi_heads.parameters()])
     flatten, first, *_ = model.roi_heads.head.trunk
     if isinstance(flatten, FlattenBins):  # (hidden, C * n * n) there, (hidden, n * n * C) here
         bins = first.weight.unflatten(1, (model.backbone.out_channels, -1))
@@ -118,8 +117,6 @@ def check_takes_over(module):
     rpn, heads = module.rpn, module.roi_heads
     known = {"RPNHead": rpn.head, "AnchorGenerator": rpn.anchor_generator}
     known |= {"MultiScaleRoIAlign": heads.box_roi_pool, "FastRCNNPredictor": heads.box_predictor}
-    for name, part in known.items():
-        if type(part).__name__ != name:
-            raise TypeError(f"from_torchvision knows torchvision's {name}, not {type(part).__name__}")
+    check_kinds(known)
     if len(set(heads.box_roi_pool.output_size)) > 1:
         raise TypeError(f"from_torchvision needs square RoIs, not {heads.box_roi_pool.output_size}")

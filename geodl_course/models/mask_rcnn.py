@@ -11,6 +11,7 @@ from geodl_course.models.faster_rcnn import assemble as assemble_boxes
 from geodl_course.models.mask_heads import MaskHead, MaskRoIHeads, convolutions, paste_detections
 from geodl_course.models.mask_settings import full_mask_settings, small_mask_settings, torchvision_mask_settings
 from geodl_course.models.settings import change
+from geodl_course.models.takeover import check_kinds, copy_parameters
 from geodl_course.plumbing import check_masks
 
 
@@ -41,6 +42,11 @@ def add_masks(model, mask_head):
     return MaskRCNN(model.backbone, model.rpn.head, model.roi_heads.head, mask_head, model.settings)
 
 
+def assemble(backbone, settings):
+    """A MaskRCNN around backbone (a module with out_channels) with untrained heads that fit settings."""
+    return add_masks(assemble_boxes(backbone, settings), make_mask_head(backbone.out_channels, settings))
+
+
 def mask_rcnn(classes, bands=3, backbone=None, **changes):
     """The quick model for K = classes on chips with bands bands; images (B, bands, H, W).
 
@@ -49,8 +55,7 @@ def mask_rcnn(classes, bands=3, backbone=None, **changes):
     """
     if not isinstance(backbone, nn.Module):
         backbone = make_backbone(**{"bands": bands, **(backbone or {})})
-    settings = change(small_mask_settings(classes), changes)
-    return add_masks(assemble_boxes(backbone, settings), make_mask_head(backbone.out_channels, settings))
+    return assemble(backbone, change(small_mask_settings(classes), changes))
 
 
 def mask_rcnn_resnet50_fpn(classes, bands=3, pretrained=True, **changes):
@@ -58,8 +63,8 @@ def mask_rcnn_resnet50_fpn(classes, bands=3, pretrained=True, **changes):
 
     pretrained: start from ImageNet weights where they can be had. changes: any of full_mask_settings, nested.
     """
-    backbone, settings = resnet_fpn("resnet50", pretrained, bands), change(full_mask_settings(classes), changes)
-    return add_masks(assemble_boxes(backbone, settings), make_mask_head(backbone.out_channels, settings))
+    backbone = resnet_fpn("resnet50", pretrained, bands)
+    return assemble(backbone, change(full_mask_settings(classes), changes))
 
 
 def from_torchvision(module):
@@ -82,10 +87,8 @@ def copy_mask_weights(heads, mask_head):
     if any(isinstance(layer, nn.BatchNorm2d) for layer in heads.mask_head.modules()):  # some have: use it as it is
         mask_head.trunk = copy.deepcopy(heads.mask_head)
     theirs = [p for part in (heads.mask_head, heads.mask_predictor) for p in part.parameters()]
-    ours = list(mask_head.parameters())
-    for mine, other in zip(ours, theirs, strict=True):
-        mine.data = other[-len(mine) :].clone()  # the last layer has a map for the background there, the first, unused
-        mine.requires_grad_(other.requires_grad)
+    # The last layer has a map for the background there, the first, unused.
+    copy_parameters(theirs, mask_head.parameters(), lambda other, mine: other[-len(mine) :])
 
 
 def check_takes_over_masks(heads):
@@ -93,10 +96,8 @@ def check_takes_over_masks(heads):
     if not heads.has_mask() or heads.has_keypoint():
         raise TypeError("mask_rcnn.from_torchvision takes over boxes and masks; faster_rcnn has one for boxes")
     pool, boxes = heads.mask_roi_pool, heads.box_roi_pool
-    known = {"MultiScaleRoIAlign": pool, "MaskRCNNHeads": heads.mask_head, "MaskRCNNPredictor": heads.mask_predictor}
-    for name, part in known.items():
-        if type(part).__name__ != name:
-            raise TypeError(f"from_torchvision knows torchvision's {name}, not {type(part).__name__}")
+    mask_head, predictor = heads.mask_head, heads.mask_predictor
+    check_kinds({"MultiScaleRoIAlign": pool, "MaskRCNNHeads": mask_head, "MaskRCNNPredictor": predictor})
     if len(set(pool.output_size)) > 1:
         raise TypeError(f"from_torchvision needs square RoIs, not {pool.output_size}")
     if list(pool.featmap_names) != list(boxes.featmap_names):

@@ -17,6 +17,7 @@ from geodl_course.models.layers import cell_by_cell
 from geodl_course.models.settings import change
 from geodl_course.models.ssd_backbones import VGGStages, make_stages, start_with_xavier, vgg_stages
 from geodl_course.models.ssd_settings import check_settings, paper_settings, small_settings, torchvision_settings
+from geodl_course.models.takeover import check_kinds, copy_parameters
 from geodl_course.ops.boxes import batched_nms, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.default_boxes import default_boxes
 from geodl_course.ops.matching import anchor_iou
@@ -177,7 +178,7 @@ def from_torchvision(module):
     ours = copy.deepcopy(module.backbone)
     if type(ours).__name__ == "SSDFeatureExtractorVGG" and len(ours.extra) == 5:
         ours = VGGStages(theirs_bands(ours))
-        copy_parameters(module.backbone, ours)
+        copy_parameters(module.backbone.parameters(), ours.parameters())
     model = assemble(ours, torchvision_settings(module), [layer.in_channels for layer in theirs])
     copy_heads(module.head, model.head)
     return model.train(module.training)
@@ -186,14 +187,6 @@ def from_torchvision(module):
 def theirs_bands(backbone):
     """How many bands a backbone's first convolution (D, C, 3, 3) takes → C."""
     return next(p for p in backbone.parameters() if p.ndim == 4).shape[1]
-
-
-@torch.no_grad()
-def copy_parameters(theirs, ours):
-    """The parameters of module theirs, in the order in which they are declared, into ours → None."""
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        mine.data = other.detach().clone()
-        mine.requires_grad_(other.requires_grad)
 
 
 @torch.no_grad()
@@ -214,7 +207,4 @@ def check_takes_over(module):
     """Raise TypeError where from_torchvision cannot promise the same detections from module → None."""
     if type(module).__name__ != "SSD":
         raise TypeError(f"from_torchvision takes over torchvision's SSD, not {type(module).__name__}")
-    known = {"DefaultBoxGenerator": module.anchor_generator, "SSDHead": module.head}
-    for name, part in known.items():
-        if type(part).__name__ != name:
-            raise TypeError(f"from_torchvision knows torchvision's {name}, not {type(part).__name__}")
+    check_kinds({"DefaultBoxGenerator": module.anchor_generator, "SSDHead": module.head})
