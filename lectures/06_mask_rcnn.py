@@ -22,7 +22,6 @@
 # (2 min) Almost nothing of lecture 03 changes today. Put its diagram on the board: we add one branch.
 
 # %% slideshow={"slide_type": "skip"}
-import math
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -39,7 +38,7 @@ from geodl_course.models.backbones import SmallBackbone
 from geodl_course.models.detections import Detections
 from geodl_course.models.faster_rcnn import FasterRCNN
 from geodl_course.models.mask_rcnn import from_torchvision, mask_rcnn_resnet50_fpn
-from geodl_course.models.roi_heads import BoxHead, RoIHeads, roi_levels, two_layers
+from geodl_course.models.roi_heads import BoxHead, RoIHeads, pool_flat, two_layers
 from geodl_course.models.rpn import RPNHead
 from geodl_course.ops.boxes import batched_nms, box_iou, take, trim, unflatten
 from geodl_course.ops.roi_align import corners, roi_align_flat

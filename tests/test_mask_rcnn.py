@@ -104,6 +104,20 @@ def test_half_precision_leaves_losses_whole(activation):
     assert found.boxes.dtype == torch.float32 and found.masks.dtype == torch.bool
 
 
+def test_pieces_of_regions_give_the_loss_and_gradients_of_all_at_once(model, monkeypatch):
+    images, targets = scene(4)
+    head, sizes, results = model.roi_heads.mask_head, [], []
+    head.register_forward_hook(lambda *of: sizes.append(len(of[2])))
+    for number in (1000, 3):
+        monkeypatch.setattr("geodl_course.models.mask_heads.PIECE", number)
+        torch.manual_seed(0)
+        loss = model.double()(images.double(), targets)["mask"]
+        results.append((loss, *torch.autograd.grad(loss, list(head.parameters()))))
+    assert sizes[0] == sum(sizes[1:]) > max(sizes[1:]) == 3
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole)
+
+
 def test_batch_without_any_object(model):
     images, _ = scene()
     losses = model(images, empty())

@@ -17,8 +17,8 @@ from geodl_course.ops.roi_align import roi_align_flat
 from geodl_course.ops.roi_pool import roi_pool_flat
 from geodl_course.plumbing import resize_boxes
 
-PIECE = 64  # RoIs at a time where nothing is learned: large intermediate maps cost more than a few calls
-PIXELS = 2**20  # of masks pasted at a time, for the same reason
+PIECE = 32  # RoIs at a time in the mask head: its maps are large, and memory is used again where they are of one size
+PIXELS = 2**20  # of masks pasted at a time
 
 
 class MaskHead(nn.Module):
@@ -149,7 +149,7 @@ class MaskRoIHeads(RoIHeads):
         image, roi = (valid & (labels > 0)).nonzero(as_tuple=True)  # background has no mask
         boxes, labels, pool = rois[image, roi], labels[image, roi], self.settings["mask_pool"]
         pooled = pool_flat(maps, boxes, image, size, cut=cut_rois, **pool)
-        logits = self.mask_head(pooled).to(boxes)  # half precision is too coarse
+        logits = torch.cat([self.mask_head(some) for some in pooled.split(PIECE)]).to(boxes)  # no half precision
         masks = targets.masks[image, matched[image, roi]]  # of the objects that the boxes were matched with
         goals = mask_goals(boxes, masks, size, logits.shape[-1], pool["aligned"])
         return {**losses, "mask": mask_loss(logits, labels, goals, **self.settings["mask"])}
