@@ -1,0 +1,146 @@
+"""Error map of a scene: every pixel once, from the right window, in the scene's place, whole or not at all."""
+
+import math
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
+from geodl_course.chips import DatasetInfo
+from geodl_course.error_maps import seams, write_error_map
+from geodl_course.models.vae import vae
+from geodl_course.windows import windows
+
+SCALE = {"mean": [1000.0, 2000.0], "std": [100.0, 400.0]}
+INFO = DatasetInfo("sea", [], ["red", "nir"], "uint16", 64, 10.0, "EPSG:32618", **SCALE)
+PLACE = {"transform": from_origin(500000, 4300000, 10, 10), "crs": "EPSG:32618"}
+
+
+class Nothing(torch.nn.Module):
+    """Reconstructs every pixel as the mean: the error is then known without it."""
+
+    settings = {"size": 64, "bands": 2}
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(images.shape[0])
+        return torch.zeros_like(images)
+
+
+def write(path, bands, **changes):
+    shape = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    with rasterio.open(path, "w", driver="GTiff", **{**shape, **PLACE, **changes}) as target:
+        target.write(bands)
+    return path
+
+
+def scene_of(height=150, width=201, seed=0, dtype=np.uint16):
+    return np.random.default_rng(seed).integers(500, 3000, (2, height, width)).astype(dtype)
+
+
+def expected(bands):
+    mean, std = (np.array(each)[:, None, None] for each in (INFO.mean, INFO.std))
+    return ((bands - mean) / std) ** 2
+
+
+def test_every_pixel_has_its_error_and_its_place(tmp_path):
+    bands, model = scene_of(), Nothing().train()
+    path = write_error_map(write(tmp_path / "scene.tif", bands), model, INFO, tmp_path / "map.tif", progress=False)
+    with rasterio.open(path) as found:
+        assert (found.crs, found.transform, found.shape) == (PLACE["crs"], PLACE["transform"], (150, 201))
+        assert found.profile["tiled"] and found.block_shapes[0] == (256, 256) and math.isnan(found.nodata)
+        assert found.descriptions == ("error", "error in red", "error in nir") and found.dtypes[0] == "float32"
+        values = found.read()
+    np.testing.assert_allclose(values[1:], expected(bands), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values[0], expected(bands).mean(0), rtol=1e-4, atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == [] and model.training
+    assert sum(model.seen) == len(windows(150, 201, 64, 32))
+
+
+def test_bands_in_files_of_their_own(tmp_path):
+    bands = scene_of(64, 64)
+    files = [write(tmp_path / f"{i}.tif", bands[i : i + 1]) for i in (0, 1)]
+    with rasterio.open(write_error_map(files, Nothing(), INFO, tmp_path / "map.tif", progress=False)) as found:
+        np.testing.assert_allclose(found.read()[1:], expected(bands), rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(64, 400), st.integers(0, 63))
+def test_seams_give_each_pixel_to_the_window_in_which_it_lies_farther_inside(length, overlap):
+    starts = sorted({row for row, _ in windows(length, 64, 64, overlap)})
+    edges = seams(starts, 64)
+    assert edges[0] == 0 and edges[-1] == length and edges == sorted(edges)
+    for start, low, high in zip(starts, edges, edges[1:], strict=False):
+        assert start <= low <= high <= start + 64
+        for pixel in range(low, high):
+            depth = min(pixel - start if start else 64, start + 63 - pixel if start + 64 < length else 64)
+            best = max(min(pixel - s if s else 64, s + 63 - pixel if s + 64 < length else 64)
+                       for s in starts if s <= pixel < s + 64)  # fmt: skip
+            assert depth >= best - 1  # at an even overlap two are as good
+
+
+@pytest.mark.parametrize("dtype, empty", [(np.uint16, 0), (np.float32, -9999.0), (np.float32, math.nan)])
+def test_pixels_without_data_are_nan_and_the_model_does_not_see_them(tmp_path, dtype, empty):
+    bands = scene_of(64, 64, dtype=dtype)
+    bands[:, 10:20, :30] = empty
+
+    class Watching(Nothing):
+        def forward(self, images):
+            assert images.isfinite().all() and (images[0, :, 10:20, :30] == 0).all()
+            return super().forward(images)
+
+    scene = write(tmp_path / "scene.tif", bands, nodata=empty)
+    with rasterio.open(write_error_map(scene, Watching(), INFO, tmp_path / "map.tif", progress=False)) as found:
+        values = found.read()
+    held = np.ones((64, 64), bool)
+    held[10:20, :30] = False
+    assert np.array_equal(np.isnan(values), np.broadcast_to(~held, values.shape))
+    np.testing.assert_allclose(values[1:, held], expected(bands)[:, held], rtol=1e-4, atol=1e-5)
+
+
+def test_a_vae_in_one_window_is_its_error_map(tmp_path):
+    model, bands = vae(2, latent=4, widths=[8, 8, 8, 8]).eval(), scene_of(64, 64)
+    scene = write(tmp_path / "scene.tif", bands)
+    mean, std = (np.array(each, np.float32)[:, None, None] for each in (INFO.mean, INFO.std))
+    image = torch.from_numpy((bands - mean) / std)[None]
+    with rasterio.open(write_error_map(scene, model, INFO, tmp_path / "map.tif", progress=False)) as found:
+        np.testing.assert_allclose(found.read()[1:], (image - model(image)).square()[0].detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_left(tmp_path):
+    scene, small = write(tmp_path / "scene.tif", scene_of()), write(tmp_path / "small.tif", scene_of(40, 90))
+    moved = write(tmp_path / "moved.tif", scene_of(), transform=from_origin(0, 0, 10, 10))
+    one = write(tmp_path / "one.tif", scene_of()[:1])
+    known = sorted(tmp_path.iterdir())
+    for given_scene, words in ((one, "1 bands, the model learned 2"), (small, "40 x 90 px, smaller than one window"),
+                               ([one, moved], "not on the grid")):
+        with pytest.raises(ValueError, match=words):
+            write_error_map(given_scene, Nothing(), INFO, tmp_path / "map.tif", progress=False)
+    with pytest.raises(ValueError, match="the scene itself"):
+        write_error_map(scene, Nothing(), INFO, scene, progress=False)
+    with pytest.raises(ValueError, match="standardised"):
+        not_scaled = DatasetInfo(**{**INFO.__dict__, "mean": [0.0, 0.0], "std": [1.0, 1.0]})
+        write_error_map(scene, vae(2, widths=[8, 8, 8, 8]), not_scaled, tmp_path / "map.tif", progress=False)
+    assert sorted(tmp_path.iterdir()) == known
+
+
+def test_a_map_that_is_there_stays_until_the_new_one_is_whole(tmp_path):
+    scene, out = write(tmp_path / "scene.tif", scene_of()), tmp_path / "map.tif"
+    out.write_bytes(b"the old one")
+
+    class Breaking(Nothing):
+        def forward(self, images):
+            if len(self.seen) == 2:
+                raise KeyboardInterrupt
+            return super().forward(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_error_map(scene, Breaking(), INFO, out, progress=False)
+    assert out.read_bytes() == b"the old one" and not list(tmp_path.glob("*.part"))
