@@ -13,7 +13,7 @@
 #
 # **You need** Python and NumPy in daily use; a convolutional network, GeoTIFF and vector layers met once.
 #
-# **Time:** 60 minutes with the exercises. Nothing is trained; all cells together run in well under a minute.
+# **Time:** 60 minutes with the exercises. Nothing is trained; all cells run in under a minute.
 #
 # **Data:** *towns*, generated scenes that look like orthophotos. Their labels are exact, because the program that drew
 # the buildings also wrote down where they stand. The first run makes them in about half a minute.
@@ -200,9 +200,9 @@ for ax, overlap in zip(axes, (0, 32)):
     plots.draw_boxes(ax, [(col, row, col + 128, row + 128)], plots.MISSED, width=2.5)       # the last window
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Blue is the last window. On the left the last column overlaps by 84 pixels although we asked for none: 300 is
-# no multiple of 128. An object in the shared strip counts twice. In training that is harmless, on a map it is not;
-# lecture 10 merges what overlapping chips find.
+# (3 min) Blue is the last window. On the left the last column overlaps by 84 pixels: 300 is no multiple of 128. An object
+# in the shared strip counts twice. In training that is harmless, on a map it is not; lecture 10 merges what overlapping
+# chips find.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · From raster and vectors to chips
@@ -244,7 +244,7 @@ _ = side_by_side({f"ours: {ids.max()} ids": colour_ids(ids),
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Walk along the arrows. Zero objects on the raster is a failure that we like: it is loud. The quiet one is two
 # datums that differ by a few metres: everything lands, slightly beside. Ask why the package has fewer ids than we: the
-# right picture shows the slivers at the border. The next slide is about them. (Colours go by id, not by building.)
+# right picture shows the slivers at the border. (Colours go by id, not by building.)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Objects that the border cuts
@@ -272,8 +272,8 @@ _ = ax.set(title="white: the chip\ndotted: under 30 % inside", xlabel="", ylabel
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) There is no right rule, only a stated one. Keep slivers, and the detector is punished for not knowing a roof by
-# two rows of tiles. Drop too much, and it is punished for finding half a house. Ask what overlap would make the
-# question vanish: the size of the largest object.
+# two rows of tiles. Drop too much, and it is punished for finding half a house. What overlap would make the question
+# vanish? The size of the largest object.
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### All at once, and what lies on the disk
@@ -314,8 +314,8 @@ tree(mine)
 #
 # Never draw both by hand: they would drift apart. A box `(x0, y0, x1, y1)` is **half-open**: it names the lines between
 # pixels, and `x1` is the first column outside. So the width is `x1 - x0`, the array slice is `[y0:y1, x0:x1]`, and
-# neighbours share an edge without sharing a pixel. (Older code adds 1 to each width; do not mix.) First a loop; then the
-# package's version, which passes over the raster once, however many instances it holds; and the proof.
+# neighbours share an edge without sharing a pixel. (Older code adds 1 to each width; do not mix.) First a loop, then the
+# package's version, which passes over the raster once, and the proof.
 
 # %%
 def boxes_with_a_loop(ids):
@@ -379,9 +379,8 @@ handles = [plt.Rectangle((0, 0), 1, 1, facecolor=colour, hatch=hatch, label=name
 _ = figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) White chips were dropped: chips that touch, even at a corner, share objects. That costs data, and it is the
-# price of an honest number. Ask whether one block is enough. (Better: several; best: other towns, so the towns set
-# uses whole scenes.)
+# (3 min) White chips were dropped: chips that touch, even at a corner, share objects. That is the price of an honest
+# number. Ask whether one block is enough. (Better: several; best: other towns, so the towns set uses whole scenes.)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### How much does a random split leak?
@@ -423,8 +422,8 @@ _ = ax.set(yticks=[0, 1], yticklabels=scores, ylim=(1.5, -0.5), xlabel="correlat
 # | KITTI, YOLO | one text file an image | corners; centre and size as shares | no |
 #
 # ArcGIS Pro exports label rasters, VOC and KITTI files among others; its `arcgis.learn` trains Mask R-CNN, Faster R-CNN
-# and single-shot detectors on them, as torchvision and others do. What one tool exports feeds another's models, once
-# you can read it: `python data_scripts/convert.py EXPORT OUT` makes a chip folder of an export, and the other way round.
+# and single-shot detectors on them, as torchvision and others do. `python data_scripts/convert.py EXPORT OUT` makes a chip
+# folder of an export, and the other way round: what one tool exports feeds another's models.
 
 # %%
 note = Annotation(f"{chip.stem}.tif", chip.image.shape[1:], chip.boxes, [info.classes[k - 1] for k in chip.labels])
@@ -444,8 +443,8 @@ for back in (read_voc(scratch / "chip.xml"), read_coco(scratch / "chip.json")[0]
 #
 # JPEG stores an image as smooth waves and rounds them. An eye forgives that. An id does not: 7.4 is no building.
 #
-# Pictures may be JPEG or PNG. They carry no CRS, so a **world file** lies beside them: six numbers, the last two being
-# the **centre** of the first pixel.
+# Pictures may be JPEG or PNG. They carry no place, so a **world file** lies beside them: six numbers, the last two being
+# the **centre** of the first pixel, and no CRS.
 
 # %%
 def through_jpeg(array):
@@ -469,7 +468,7 @@ with rasterio.open(scratch / "chip.jpg") as jpeg:
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) The wrong ids sit along the edges, where a box is measured: one stray pixel of id 5 at the far side stretches
 # box 5 across the chip, and an id that was not there before is a building that never was. Our reader refuses a JPEG in
-# labels/. A world file holds no CRS either (last line: None); dataset.json has to remember it.
+# labels/. The CRS (last line: None) stands in dataset.json.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9 · From chips to batches
@@ -514,15 +513,15 @@ _ = plots.show_chips(train, shown, columns=6, size=1.25)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) One fixed shape lets later lectures match, sample and compute losses for a whole batch without a loop. The
-# waste is small: a hundred padded boxes are fewer numbers than two rows of pixels. Ask where the empty chip went:
-# its row of `valid` is all False, and it still teaches background.
+# waste is small: a hundred padded boxes are fewer numbers than two rows of pixels. Ask where the empty chip went.
+# (Its row of `valid` is all False.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10 · How large should a chip be?
 #
 # Chips have one shape: `(3, 128, 128)`, `(3, 256, 256)`, `(3, 512, 512)`. A larger one shows more surroundings and cuts
 # fewer objects. It also costs more. The table is computed now; the figure was **measured beforehand**, on the Faster
-# R-CNN of lecture 03, by `python -m tests.benchmarks.chip_sizes`, and is only drawn here.
+# R-CNN of lecture 03, by `python -m tests.benchmarks.chip_sizes`.
 
 # %% tags=["nbval-check-output"]
 x0, y0, x1, y1 = polygons.bounds.to_numpy().T
