@@ -96,6 +96,13 @@ def _make_camera_trap(out, **recipe):
     return make_camera_trap(out, **recipe)
 
 
+def _make_eurosat(out, **recipe):
+    from geodl_course.datasets.download import fetch
+    from geodl_course.datasets.eurosat import import_eurosat
+
+    return import_eurosat(fetch("eurosat"), out, **recipe)
+
+
 def _make_buildings(out, **recipe):
     from geodl_course.datasets.buildings import import_buildings
     from geodl_course.datasets.download import fetch
@@ -127,4 +134,5 @@ MAKERS = {
     "valley_fills": _make_fills, "valley_fills_512": _make_large_fills,
     "vfill": _make_vfill, "sentinel_coast": _make_sentinel_coast, "coast": _make_coast,
     "coast_covers": _make_coast_covers, "camera_trap": _make_camera_trap,
+    "eurosat": _make_eurosat,
 }

@@ -22,14 +22,14 @@ RESOLUTION = 10.0
 QUICK = dict(train=32, val=8, test=8)
 OTHERS = dict(train=24, val=8, test=0, seed=1)  # coast_covers: scenes that coast does not have
 PLACES = (  # what eight scenes in a row are, so that each split has the same kinds: shares, px, metres
-    dict(sea=0.45, lakes=0.00, river=7, metres=35, fields=0.45, woods=0.25, towns=(60, 24), port=True, clouds=0.00),
-    dict(sea=0.00, lakes=0.06, river=11, metres=20, fields=0.70, woods=0.15, towns=(45, 25), port=False, clouds=0.00),
-    dict(sea=0.60, lakes=0.00, river=0, metres=100, fields=0.10, woods=0.30, towns=(60,), port=True, clouds=0.00),
-    dict(sea=0.35, lakes=0.02, river=5, metres=60, fields=0.30, woods=0.20, towns=(95, 30), port=True, clouds=0.06),
-    dict(sea=0.85, lakes=0.00, river=0, metres=50, fields=0.20, woods=0.25, towns=(20,), port=False, clouds=0.00),
-    dict(sea=0.00, lakes=0.08, river=0, metres=80, fields=0.35, woods=0.40, towns=(90,), port=False, clouds=0.04),
-    dict(sea=0.50, lakes=0.01, river=9, metres=15, fields=0.50, woods=0.10, towns=(80, 40), port=True, clouds=0.00),
-    dict(sea=0.25, lakes=0.00, river=6, metres=120, fields=0.20, woods=0.50, towns=(50, 20), port=False, clouds=0.00),
+    dict(sea=0.45, lakes=0.00, river=7, metres=35, fields=0.45, woods=0.25, towns=(110, 35), port=True, clouds=0.0),
+    dict(sea=0.00, lakes=0.03, river=11, metres=20, fields=0.70, woods=0.15, towns=(80, 40), port=False, clouds=0.0),
+    dict(sea=0.60, lakes=0.00, river=0, metres=100, fields=0.10, woods=0.30, towns=(90,), port=True, clouds=0.0),
+    dict(sea=0.30, lakes=0.01, river=5, metres=60, fields=0.30, woods=0.20, towns=(130, 40), port=True, clouds=0.06),
+    dict(sea=0.92, lakes=0.00, river=0, metres=50, fields=0.20, woods=0.25, towns=(30,), port=False, clouds=0.0),
+    dict(sea=0.00, lakes=0.04, river=0, metres=80, fields=0.30, woods=0.45, towns=(60,), port=False, clouds=0.04),
+    dict(sea=0.50, lakes=0.00, river=9, metres=15, fields=0.50, woods=0.10, towns=(120, 60), port=True, clouds=0.0),
+    dict(sea=0.00, lakes=0.00, river=6, metres=50, fields=0.20, woods=0.35, towns=(170, 30), port=False, clouds=0.0),
 )
 
 
@@ -62,7 +62,7 @@ def make_scene(seed, size=512):
     water.paint_water(rng, albedo, relief, silty)
     known[wet] = COVERS.index("water")
     water.paint_surf(rng, albedo, relief)
-    water.paint_glint(rng, albedo, wet, 0.048 * glint**1.5)
+    water.paint_glint(rng, albedo, wet, 0.052 * glint)
     water.paint_ships(rng, albedo, relief.water == SEA, rng.poisson(14 * place["sea"] * scale**2))
     cloud = sensor.add_clouds(rng, albedo, place["clouds"], sun)
     return Scene(sensor.expose(rng, albedo, 0.014 * haze), known, cloud, (500_000.0 + 6000 * seed, 4_900_000.0))

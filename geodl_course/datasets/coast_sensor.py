@@ -8,7 +8,7 @@ from geodl_course.datasets.land_water import REFLECTANCE
 
 SKY = np.float32([0.20, 0.24, 0.30, 0.14, 0.08])  # what is left of the light in a cloud's shadow: blue sky
 BLUR = 0.52  # px, the deviation of the optics' point spread
-NOISE = np.float32([0.0009, 0.0009, 0.0010, 0.0009, 0.0006])
+NOISE = np.float32([0.0006, 0.0006, 0.0007, 0.0006, 0.0004])
 
 
 def light_slopes(albedo, height, sun):

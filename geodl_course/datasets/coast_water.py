@@ -96,7 +96,7 @@ def paint_glint(rng, albedo, wet, glint):
     streaks = power_noise(rng, size, 2.4, 0.3 * size, streak=5.0, angle=wind)
     swell = power_noise(rng, size, 1.0, rng.uniform(8, 18), shortest=2.0, streak=2.5, angle=wind + 1.3)
     slicks = np.clip(power_noise(rng, size, 3.0, 0.35 * size, streak=3.5, angle=wind) - rng.uniform(0.9, 2.0), 0, 1)
-    light = glint * np.clip(1 + 0.05 * streaks - 0.35 * slicks, 0, 2) + (0.0006 + 0.012 * glint) * swell
+    light = glint * np.clip(1 + 0.05 * streaks - 0.35 * slicks, 0, 2) + (0.0004 + 0.009 * glint) * swell
     for band, share in zip(albedo, np.float32([1.0, 0.97, 0.94, 0.97, 0.93]), strict=True):
         band += wet * light * share
 

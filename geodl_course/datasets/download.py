@@ -1,7 +1,7 @@
 """Fetch a publisher's files as catalog.toml lists them: retried, verified before a file appears.
 
 A set with `files` is verified by the sha256 of the catalogue. A set with a `doi` has its list of files and their md5
-from the archive (figshare, Zenodo, ...) that the DOI leads to, asked through pooch each time; its zip archives are
+from the archive (figshare, Zenodo, ...) that the DOI leads to, asked through pooch each time. Zip archives are
 unpacked beside them. A set that is cut from the files of another names it (`same_files`), and those are fetched.
 """
 
@@ -52,7 +52,7 @@ def fetch(name, root=None, progress=True):
     urls = {path: known["base"] + quote(theirs) for path, theirs in published.items()} | known.get("urls", {})
     store = pooch.create(folder, known["base"], registry=known["files"], urls=urls, retry_if_failed=3)
     for path in tqdm(known["files"], desc=f"files of {name}", unit="file", disable=not progress, delay=1):
-        _fetch_file(store, path, _downloader(known.get("mirror", name), published[path]))
+        _fetch_whole(store, path, _downloader(known.get("mirror", name), published[path]))
     return folder
 
 
@@ -86,11 +86,17 @@ def _fetch_archive(name, doi, folder, progress):
     downloader = pooch.DOIDownloader(progressbar=progress)
     for path in tqdm(store.registry_files, desc=f"files of {name}", unit="file", disable=not progress, delay=1):
         _check_inside(path, doi)
-        before = (folder / path).stat().st_mtime_ns if (folder / path).is_file() else None
-        _fetch_file(store, path, downloader, f"the md5 of https://doi.org/{doi}")
-        if path.lower().endswith(".zip"):
-            _unpack(folder / path, renewed=(folder / path).stat().st_mtime_ns != before)
+        _fetch_whole(store, path, downloader, f"the md5 of https://doi.org/{doi}")
     return folder
+
+
+def _fetch_whole(store, path, downloader, hashes="the sha256 of catalog.toml"):
+    """Fetch a file and, if it is a zip archive, unpack it beside itself."""
+    target = Path(store.path) / path
+    before = target.stat().st_mtime_ns if target.is_file() else None
+    _fetch_file(store, path, downloader, hashes)
+    if path.lower().endswith(".zip"):
+        _unpack(target, renewed=target.stat().st_mtime_ns != before)
 
 
 def _check_inside(path, source):
@@ -118,7 +124,7 @@ def _unpack(archive, renewed):
         raise DownloadError(f"{archive} is no zip archive ({error}). Delete it and run the command again.") from error
 
 
-def _fetch_file(store, path, downloader, hashes="the sha256 of catalog.toml"):
+def _fetch_file(store, path, downloader, hashes):
     import requests
 
     target = Path(store.path) / path
