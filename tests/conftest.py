@@ -53,6 +53,21 @@ def chip_folder(scene, objects, tmp_path):
 
 
 @pytest.fixture
+def figures():
+    """Figures in the course's look, drawn without a screen and closed afterwards."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from geodl_course import plots
+
+    matplotlib.use("agg")
+    with plt.rc_context():
+        plots.course_style()
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
 def mirror():
     """Folder with the publishers' files ($GEODL_MIRROR): skips when unset, but set and incomplete is a failure."""
     if not os.environ.get("GEODL_MIRROR"):

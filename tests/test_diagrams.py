@@ -27,12 +27,12 @@ NODES = {
     "features": (2, 0, "data", "features\n(B, 96, 32, 32)\nstride 4"),
     "loss": (2, 1, "loss", "loss"),
 }
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 @pytest.fixture
 def axes():
-    yield draw_flow(NODES, ["chips backbone features", "features loss"])
-    plt.close("all")
+    return draw_flow(NODES, ["chips backbone features", "features loss"])
 
 
 def patches(ax, kind):
@@ -70,7 +70,6 @@ def test_mistakes_are_named():
         draw_flow({"chips": (0, 0, "tensor", "chips")}, [])
     with pytest.raises(ValueError, match="'bakbone'"):
         draw_flow(NODES, ["chips bakbone"])
-    plt.close("all")
 
 
 def test_the_family_has_one_bottleneck_less_each_time():
@@ -79,7 +78,6 @@ def test_the_family_has_one_bottleneck_less_each_time():
     assert slow == [2, 1, 0]
     assert len(chains) == 3
     draw_flow(nodes, chains)
-    plt.close("all")
 
 
 def test_shapes_in_the_flow_follow_from_chip_and_stride():
@@ -108,7 +106,6 @@ def test_rounded_bins_begin_and_end_where_torchvision_s_roi_pool_does():
     assert (-pool(-columns) * stride).tolist() == [left, middle]
     assert (pool(columns)[-1] + 1) * stride == right
     assert drawn_edges(box, stride, rounded=False) == pytest.approx([6.6, (6.6 + 22.9) / 2, 22.9])
-    plt.close("all")
 
 
 def test_ssd_counts_its_default_boxes():
@@ -133,7 +130,6 @@ def test_the_drawings_of_instances_hold_no_loose_box_and_text_fits(flow):
     assert {name for chain in chains for name in chain.split()} == set(nodes)
     ax = draw_flow(nodes, chains)
     test_text_stays_inside_its_box(ax)
-    plt.close("all")
 
 
 def test_unet_id_feeds_all_three_maps_to_each_refinement():
@@ -153,4 +149,3 @@ def test_the_mask_branch_hangs_on_the_same_map_and_keeps_its_shapes():
     sizes = [text.get_window_extent() for text in ax.texts]
     width = min(patch.get_window_extent().width for patch in patches(ax, FancyBboxPatch))
     assert max(size.width for size in sizes) < width
-    plt.close("all")

@@ -1,7 +1,5 @@
 """Figures of masks: who gets which colour, what counts as found, where a mask lies. Their looks were judged by eye."""
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -11,15 +9,7 @@ from matplotlib.contour import ContourSet
 from geodl_course import mask_plots, plots
 
 IMAGE = np.zeros((1, 24, 32), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def figures_without_a_screen():
-    matplotlib.use("agg")
-    with plt.rc_context():
-        plots.course_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def masks(*boxes):

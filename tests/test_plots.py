@@ -2,8 +2,6 @@
 
 from types import SimpleNamespace
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -15,15 +13,7 @@ from matplotlib.colors import to_hex
 from geodl_course import evaluation, plots
 
 CLASSES = ["building", "tank", "vehicle"]
-
-
-@pytest.fixture(autouse=True)
-def figures_without_a_screen():
-    matplotlib.use("agg")
-    with plt.rc_context():
-        plots.course_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def groups(ax):
