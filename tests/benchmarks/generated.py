@@ -1,5 +1,6 @@
 """What the generative benchmarks share: chips scaled and labelled, the classifier, and all figures of samples."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -28,22 +29,30 @@ def labelled(name, split):
     return to_signed(reflectance(data)), [entry.get("cover", entry["kind"]) for entry in entries]
 
 
-def open_all(name, most=2000):
+def others(name):
+    """The data set of a name or path whose scenes only the classifier sees: coast_covers beside coast."""
+    return str(Path(name).with_stem(f"{Path(name).stem}_covers"))
+
+
+def open_all(name, most=2000, classifier=True):
     """What a generative benchmark needs of a data set → namespace train, held_out, other and their labels.
 
     The generator learns from train, held_out tells what new chips are like (val, and test where there is one), and the
-    classifier learns from other: the scenes of NAME_covers, which neither of the two has.
+    classifier learns from other: the scenes of NAME_covers, which neither of the two has (None for classifier=False).
     """
-    train, held_out, other = labelled(name, "train"), labelled(name, "val"), labelled(f"{name}_covers", "train")
+    data = training.open_chips(name, "train")
+    train, held_out = labelled(name, "train"), labelled(name, "val")
     if training.recipes.has_split(name, "test"):
         more = labelled(name, "test")
         held_out = torch.cat((held_out[0], more[0])), held_out[1] + more[1]
-    classes = sorted(set(other[1]) | set(held_out[1]) | set(train[1]))
+    other = labelled(others(name), "train") if classifier else (None, [])
+    classes = sorted({*train[1], *held_out[1], *other[1]})
     numbers = [torch.tensor([classes.index(label) for label in labels]) for _, labels in (train, held_out, other)]
-    parts = {key: images[:most] for key, images in (("train", train[0]), ("held_out", held_out[0]))}
-    found = SimpleNamespace(classes=classes, other=other[0], other_labels=numbers[2], **parts)
-    found.train_labels, found.held_out_labels = numbers[0][:most], numbers[1][:most]
-    return found
+    return SimpleNamespace(
+        name=data.info.name, bands=data.info.bands, classes=classes, train=train[0][:most],
+        train_labels=numbers[0][:most], held_out=held_out[0][:most], held_out_labels=numbers[1][:most],
+        other=other[0], other_labels=numbers[2],
+    )
 
 
 def classifier_for(data, steps=CLASSIFIER_STEPS, seed=0):
@@ -67,15 +76,20 @@ def yardstick(classifier, data):
     )
 
 
-def figures_of(samples, yard):
-    """Made-up images (N, C, S, S) in [-1, 1] → their figures against the real ones of a yardstick."""
+def course_of(samples, yard):
+    """Made-up images (N, C, S, S) in [-1, 1] → distance, precision and recall on a yardstick's features."""
     made = features_of(yard.classifier, samples)
     distance = frechet_distance(yard.train, made)
     precision, recall = precision_recall(yard.train, made)
+    closed = closed_share(distance, yard.ceiling, yard.floor)
+    return {"frechet": distance, "closed": closed, "precision": precision, "recall": recall}
+
+
+def figures_of(samples, yard):
+    """All figures of made-up images (N, C, S, S) in [-1, 1] against the real ones of a yardstick."""
     near = nearest_distances(from_signed(samples), yard.images)[0]
     return {
-        "frechet": distance, "floor": yard.floor, "ceiling": yard.ceiling,
-        "closed": closed_share(distance, yard.ceiling, yard.floor), "precision": precision, "recall": recall,
+        **course_of(samples, yard), "floor": yard.floor, "ceiling": yard.ceiling,
         "memorised": memorised_share(near, yard.new), "nearest": near.median().item(),
         "nearest_held_out": yard.new.median().item(),
     }
