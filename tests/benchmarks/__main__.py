@@ -146,9 +146,37 @@ def terrain(recipe):
     return row
 
 
+def generated(key, good=None, form="{:.2f}"):
+    """One figure of DCGAN's samples on coast: the mean, that of each seed, and whether every seed is good(figure)."""
+    def row():
+        found = values("dcgan_coast", key)
+        each = ", ".join(form.format(one) for one in found)
+        return f"{form.format(fmean(found))} (seeds {seeds('dcgan_coast')}: {each})", all(map(good, found)) if good else None
+
+    return row
+
+
+def cloud_gaps(name):
+    def row():
+        ways = [way for way, one in values(name)[0].items() if isinstance(one, dict)]
+        mean = {way: fmean(fmean(figures.values()) for figures in values(name, way)) for way in ways}
+        each = ", ".join(f"{way} {value:.4f}" for way, value in mean.items())
+        return f"{each} (seeds {seeds(name)})", mean["code search, blended"] < mean["smooth from the edge"]
+
+    return row
+
+
+def few_labels():
+    ways = ["labelled chips alone", "with made-up chips", "with real chips without labels"]
+    mean = {way: fmean(values("gan_labels_coast", way)) for way in ways}
+    each = ", ".join(f"{way} {value:.3f}" for way, value in mean.items())
+    return f"{each} (seeds {seeds('gan_labels_coast')})", mean["with made-up chips"] > mean["labelled chips alone"]
+
+
 PARITY = "python -m tests.benchmarks.accuracy parity --data {} --seeds " + SEEDS
 PARITY_SSD = PARITY.replace("--data", "--model ssd --data")
 PARITY_MASK = PARITY.replace("--data", "--model mask_rcnn --data")
+DCGAN = "python -m tests.benchmarks.dcgan --seeds 0 1 2"
 RGB = "sen2ships --bands red green blue"
 TABLE = [  # what, limit, benchmark, its command, its figure in words and whether it is within the limit
     ("towns val, quick budget, 90 s of training: AP50", "at least 0.80", "quick_towns",
@@ -199,6 +227,24 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "python -m tests.benchmarks.instances --data towns --seeds 0 1 2", instances("unet_id_towns", "touching", 0.05)),
     ("U-Net-ID, real buildings val, 120 s of training: F1 of instances at IoU 0.5", "-", "unet_id_buildings",
      "python -m tests.benchmarks.instances --data buildings --seeds 0", instances("unet_id_buildings", "all", None)),
+    ("DCGAN, coast, 120 s of training: way from ceiling to floor of the Frechet distance on course features",
+     "at least 70 %", "dcgan_coast", DCGAN, generated("closed", lambda share: share >= 0.7, "{:.0%}")),
+    ("the same: recall, 3 nearest neighbours", "over 0.3", "dcgan_coast", DCGAN,
+     generated("recall", lambda share: share > 0.3)),
+    ("the same: samples nearer to a training chip than 99 % of held-out chips", "at most 5 %", "dcgan_coast", DCGAN,
+     generated("memorised", lambda share: share <= 0.05, "{:.1%}")),
+    ("the same: precision", "-", "dcgan_coast", DCGAN, generated("precision")),
+    ("classifier of land cover whose features these are: accuracy on scenes not trained on", "-", "dcgan_coast", DCGAN,
+     generated("classifier_accuracy", form="{:.3f}")),
+    ("DCGAN, training step, batch 64: share of the same networks' time in plain torch", "at most 1", "gan_speed",
+     "python -m tests.benchmarks.gan_speed", ratio("training", 1, "gan_speed")),
+    ("cloud gaps in real chips of ports not trained on: RMSE of reflectance, mean of five bands", "below smooth fill",
+     "gan_gaps_sentinel_coast", "python -m tests.benchmarks.gan_uses gaps --data sentinel_coast --seeds 0 1 2",
+     cloud_gaps("gan_gaps_sentinel_coast")),
+    ("the same on coast's held-out scenes", "below smooth fill", "gan_gaps_coast",
+     "python -m tests.benchmarks.gan_uses gaps --data coast --seeds 0 1 2", cloud_gaps("gan_gaps_coast")),
+    ("classifier of land cover with 10 labelled chips a class: accuracy", "better with made-up chips",
+     "gan_labels_coast", "python -m tests.benchmarks.gan_uses labels --data coast --seeds 0 1 2 3 4", few_labels),
     ("images a second, one at a time, after 90 s of training each", "YOLO v1 > SSD > Faster R-CNN",
      "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(1)),
     ("images a second, 16 at once, the same", "YOLO v1 > SSD > Faster R-CNN",
