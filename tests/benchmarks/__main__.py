@@ -151,7 +151,8 @@ def generated(key, good=None, form="{:.2f}"):
     def row():
         found = values("dcgan_coast", key)
         each = ", ".join(form.format(one) for one in found)
-        return f"{form.format(fmean(found))} (seeds {seeds('dcgan_coast')}: {each})", all(map(good, found)) if good else None
+        text = f"{form.format(fmean(found))} (seeds {seeds('dcgan_coast')}: {each})"
+        return text, all(map(good, found)) if good else None
 
     return row
 
