@@ -86,7 +86,8 @@ def make_coast(
 ):  # fmt: skip
     """Chip folder `out` of `size`-px chips from scenes of `extent` px; the test scenes stay beside it in `out`_scenes.
 
-    `train`, `val`, `test` are how many scenes each split has: no two share ground. Raises ValueError and ChipError.
+    `train`, `val`, `test` are how many scenes each split has: no two share ground. Raises ValueError without a scene,
+    ChipError for scenes smaller than a chip and where `out` exists.
     """
     from tqdm import tqdm
 
@@ -94,6 +95,8 @@ def make_coast(
     from geodl_course.chips.writing import refuse_existing, whole_or_nothing
 
     out = Path(out)
+    if train + val + test < 1:
+        raise ValueError("a data set needs at least one scene: give train, val or test a number above 0.")
     refuse_existing(out)
     folder = out.with_name(f"{out.name}_scenes")
     shutil.rmtree(folder, ignore_errors=True)
