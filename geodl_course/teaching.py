@@ -78,8 +78,9 @@ def check_same(naive, real, *inputs, tolerance=1e-5):
 def check_same_detections(reference, ours, images):
     """Print whether two detectors with the same weights find the same on images (B, C, H, W); both end in float64.
 
-    reference takes a list and returns dicts, as torchvision's detectors do; ours returns Detections. Best first, so
-    that the i-th box of one is the i-th of the other. Raises AssertionError where numbers of boxes differ.
+    reference takes a list and returns dicts, as torchvision's detectors do; ours returns Detections, with masks if
+    both find them. Best first, so that the i-th box of one is the i-th of the other. Raises AssertionError where
+    numbers of boxes differ.
     """
     with torch.no_grad():
         expected = reference.double().eval()(list(images.double()))
@@ -92,6 +93,10 @@ def check_same_detections(reference, ours, images):
     )
     near, same = bool(((boxes[0] - boxes[1]).abs() < 1e-3).all()), torch.equal(*labels)
     print(f"{sum(counts[0])} boxes; agree to 1e-3 px: {near}; same classes: {same}")
+    if "masks" in found[0]:
+        pairs = [(one["masks"][:, 0] > 0.5, other["masks"]) for one, other in zip(expected, found, strict=True)]
+        share = torch.cat([(one == other)[one | other] for one, other in pairs]).double().mean()
+        print(f"masks: 99.9 % of the pixels in either one agree: {bool(share >= 0.999)}")
 
 
 def _leaves(result):

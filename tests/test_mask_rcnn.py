@@ -109,7 +109,7 @@ def test_pieces_of_regions_give_the_loss_and_gradients_of_all_at_once(model, mon
     head, sizes, results = model.roi_heads.mask_head, [], []
     head.register_forward_hook(lambda *of: sizes.append(len(of[2])))
     for number in (1000, 3):
-        monkeypatch.setattr("geodl_course.models.mask_heads.PIECE", number)
+        monkeypatch.setattr("geodl_course.models.mask_heads.ROIS", number)
         torch.manual_seed(0)
         loss = model.double()(images.double(), targets)["mask"]
         results.append((loss, *torch.autograd.grad(loss, list(head.parameters()))))

@@ -1,5 +1,7 @@
 """Budgets, proofs and checks as a notebook uses them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,31 @@ def test_detectors_are_compared_box_by_box(boxes, labels, words, capsys):
     reference, images = Fixed([[1.0, 2, 3, 4]], [1], False), torch.zeros(2, 3, 8, 8)
     teaching.check_same_detections(reference, Fixed(boxes, labels, True), images)
     assert capsys.readouterr().out == words
+
+
+class WithMask(Fixed):
+    """Fixed that finds, for its one box, a mask (H, W) as well: probabilities in torchvision's way, bool in ours."""
+
+    def __init__(self, mask, batched):
+        super().__init__([[1.0, 2, 3, 4]], [1], batched)
+        self.mask = mask
+
+    def forward(self, images):
+        found = super().forward(images)
+        if self.batched:
+            return replace(found, masks=self.mask.expand(len(images), 1, -1, -1))
+        return [{**one, "masks": self.mask[None, None] * 0.9} for one in found]
+
+
+@pytest.mark.parametrize("wrong, words", [(0, "True"), (1, "True"), (2, "False"), (1000, "False")])
+def test_masks_are_compared_on_the_pixels_of_either(wrong, words, capsys):
+    theirs = torch.zeros(100, 100, dtype=torch.bool)
+    theirs[:10] = True
+    ours = theirs.flatten().clone()
+    ours[:wrong] = False
+    ours = WithMask(ours.view(100, 100), True)
+    teaching.check_same_detections(WithMask(theirs, False), ours, torch.zeros(1, 3, 8, 8))
+    assert capsys.readouterr().out.splitlines()[1] == f"masks: 99.9 % of the pixels in either one agree: {words}"
 
 
 def test_detectors_that_find_other_numbers_of_boxes_are_told():

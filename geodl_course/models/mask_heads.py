@@ -17,7 +17,7 @@ from geodl_course.ops.roi_align import roi_align_flat
 from geodl_course.ops.roi_pool import roi_pool_flat
 from geodl_course.plumbing import resize_boxes
 
-PIECE = 32  # RoIs at a time in the mask head: its maps are large, and memory is used again where they are of one size
+ROIS = 32  # at a time in the mask head: its maps are large, and memory is used again where they are of one size
 PIXELS = 2**20  # of masks pasted at a time
 
 
@@ -112,7 +112,7 @@ def detect_masks(head, maps, size, found, pool, activation):
     """
     boxes, scores, labels, valid = trim(found.valid, found.boxes, found.scores, found.labels, found.valid)
     masks = boxes.new_zeros(*valid.shape, 2 * pool["output_size"], 2 * pool["output_size"])
-    for image, slot in pieces(valid, PIECE):
+    for image, slot in pieces(valid, ROIS):
         logits = head(pool_flat(maps, boxes[image, slot], image, size, cut=cut_rois, **pool))
         masks[image, slot] = pick_maps(logits, labels[image, slot], activation).to(masks)
     return Detections(boxes, scores, labels, valid, masks)
@@ -149,7 +149,7 @@ class MaskRoIHeads(RoIHeads):
         image, roi = (valid & (labels > 0)).nonzero(as_tuple=True)  # background has no mask
         boxes, labels, pool = rois[image, roi], labels[image, roi], self.settings["mask_pool"]
         pooled = pool_flat(maps, boxes, image, size, cut=cut_rois, **pool)
-        logits = torch.cat([self.mask_head(some) for some in pooled.split(PIECE)]).to(boxes)  # no half precision
+        logits = torch.cat([self.mask_head(some) for some in pooled.split(ROIS)]).to(boxes)  # no half precision
         masks = targets.masks[image, matched[image, roi]]  # of the objects that the boxes were matched with
         goals = mask_goals(boxes, masks, size, logits.shape[-1], pool["aligned"])
         return {**losses, "mask": mask_loss(logits, labels, goals, **self.settings["mask"])}
