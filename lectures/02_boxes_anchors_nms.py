@@ -11,11 +11,7 @@
 # - thin out a heap of boxes with non-maximum suppression, and know when it goes wrong;
 # - compute average precision from nothing but a sorted list.
 #
-# | you need | how much |
-# |---|---|
-# | lecture 01: chips and boxes | yes |
-# | tensors, broadcasting | met once; used all the time here |
-# | a detector | no: that is lecture 03 |
+# **You need** lecture 01: chips and boxes; tensors and broadcasting met once, they are used all the time here.
 #
 # **Time:** 70 minutes with the exercises. Nothing is trained; all cells together run in under a minute.
 
@@ -361,11 +357,12 @@ check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.
 #
 # A car may park within the box of a turned house: classes must not suppress each other, nor may two chips of a batch.
 # So boxes carry a group number, and only boxes of one group compete; torchvision's compiled code compares them. What a
-# detector returns for a batch is padded like `Targets`: `take` picks rows, `trim` drops columns that no chip fills.
+# detector returns for a batch is padded like `Targets`: `take` picks rows, `trim` drops columns that no chip fills. With
+# `best_detections` every detector of the course ends.
 
 # %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms,ops.boxes:take,ops.boxes:trim"
 
-# %% mirror="models.detections:Detections" tags=["nbval-check-output"]
+# %% mirror="models.detections:Detections,models.detections:best_detections" tags=["nbval-check-output"]
 
 def class_by_class(found):
     """Scores of what survives a loop over the classes, best first."""
@@ -375,9 +372,8 @@ def class_by_class(found):
 
 def in_one_call(found):
     row = [found[name][None] for name in ("boxes", "scores", "labels")]             # a batch of one chip
-    index, valid = batched_nms(*row, torch.ones_like(row[2], dtype=torch.bool), 0.5, keep=200)
-    index, valid = trim(valid, index, valid)
-    return Detections(*(take(values, index) for values in row), valid).per_image()[0]["scores"]
+    valid = torch.ones_like(row[2], dtype=torch.bool)
+    return best_detections(*row, valid, threshold=0.5, keep=200).per_image()[0]["scores"]
 
 check_same(class_by_class, in_one_call, heap)
 
@@ -417,7 +413,7 @@ def lost(threshold):
 pd.DataFrame({f"IoU {t}": lost(t) for t in (0.05, 0.1, 0.2, 0.3, 0.5)} | {"objects": labels.bincount()[1:]}, chips.classes)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Here nothing is lost from 0.3 on: that is the window to choose from. A lower threshold loses houses; a higher one
+# (2 min) Here hardly one is lost from 0.3 on: that is the window to choose from. A lower threshold loses houses; a higher one
 # keeps doubles, which count as false. Real detections are a little off, so real losses begin at higher thresholds, and a row
 # of houses at 45 degrees closes the window. Masks overlap less than boxes: lectures 06 and 07 return to touching buildings.
 

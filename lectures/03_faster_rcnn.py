@@ -32,7 +32,7 @@ from geodl_course import datasets, diagrams, evaluation, plots, teaching
 from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import cost, missed_by_trait, stored
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.faster_rcnn import faster_rcnn, faster_rcnn_resnet50_fpn, from_torchvision
 from geodl_course.models.rpn import pyramid_anchors
 from geodl_course.models.two_stage_settings import small_settings
@@ -288,7 +288,7 @@ pd.DataFrame({name: [cost(lambda: align(torch.ones(8, 96, cells, cells), rois, b
 logits, deltas = BoxHead(two_layers(96 * 7 * 7, 256), 256, classes=3)(roi_align(maps, rois, 7, scale=1 / 4))
 print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape))
 
-# %% mirror="models.roi_heads:sample_rois,models.roi_heads:detect" tags=["nbval-check-output"]
+# %% mirror="models.roi_heads:sample_rois,models.roi_heads:box_losses,models.roi_heads:detect" tags=["nbval-check-output"]
 
 regions, _, labels, matched = sample_rois(proposals, valid, targets, positive=0.5, negative=0.5, number=64, fraction=0.25)
 print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object of each", tuple(matched.shape))
@@ -306,7 +306,7 @@ print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object o
 
 # %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:scale_of,models.roi_heads:pool_flat,models.roi_heads:pool_rois"
 
-# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:box_losses,models.roi_heads:RoIHeads"
+# %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:RoIHeads"
 
 # %% mirror="models.faster_rcnn:FasterRCNN"
 
@@ -407,9 +407,9 @@ missed_by_trait(towns_val.images, truth, outcome)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Against *all objects*, smallness alone hardly matters here, darkness a little. What stands out is **cut by the
-# border**: half a house looks like something else; overlapping windows (lecture 10) help. And
-# **neighbours**: row houses, cars side by side. Suppression at 0.5 drops few of them (lecture 02, section 7); their features
-# run into each other. Masks (lectures 06, 07) separate them. Most misses are impatience: see the next section.
+# border**: half a house looks like something else; overlapping windows (lecture 10) help. And **neighbours**: row houses,
+# cars side by side. Suppression at 0.5 drops few of them (lecture 02, section 7); their features run into each other. Masks
+# (lectures 06, 07) separate them. Most misses are impatience: see the next section.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What longer runs reach
@@ -448,7 +448,7 @@ display(speed.round(2), quick.round(2))
 # | box loss of the RPN | λ = 10, over positions | λ = 1, over the sample | as the authors' code |
 # | pooling | RoIPool | RoIAlign | small objects |
 # | training | four alternating stages, SGD | one stage, AdamW | simpler; their later code did so too |
-# | last suppression | 0.3 | 0.5 | true boxes overlap by up to 0.3 here |
+# | last suppression | 0.3 | 0.5 | a few true boxes overlap by over 0.3 here |
 #
 # On VOC 2007: mean AP (IoU 0.5) **69.9** trained on VOC 2007, **73.2** on 2007 + 2012, 78.8 with COCO added; 198 ms an
 # image, 10 of them for the RPN.
@@ -480,8 +480,8 @@ display(speed.round(2), quick.round(2))
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Real trees
 #
-# Now the 38 plots of lecture 01 with tree crowns; chips share 56 px with their neighbours, so most crowns are seen, and
-# scored, in several. Where labels are few, one starts from a backbone that has seen others: ImageNet's, COCO's, or, here,
+# Now lecture 01's tree crowns, 38 plots seen from an aircraft; chips share 56 px with their neighbours, so most crowns are
+# seen, and scored, in several. Where labels are few, one starts from a backbone that has seen others: ImageNet's, COCO's, or, here,
 # the one just **trained on towns**. The heads start anew.
 #
 # What did that bring? The table is stored, 300 steps each: `python -m tests.benchmarks.accuracy parity --data neon_trees

@@ -34,11 +34,11 @@ from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import missed_by_trait, stored
 from geodl_course.models.backbones import SmallBackbone
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.layers import cell_by_cell, conv_block
 from geodl_course.models.ssd import from_torchvision, ssd300_vgg16
 from geodl_course.models.ssd_settings import small_settings
-from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
+from geodl_course.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.matching import anchor_iou
 from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare, resize_boxes
 from geodl_course.teaching import check, check_same

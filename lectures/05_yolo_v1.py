@@ -31,11 +31,11 @@ from geodl_course import datasets, evaluation, plots, teaching, widgets
 from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import stored
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.layers import FlattenBins, conv_block
 from geodl_course.models.yolo_v1_layers import PAPER_LAYERS, SMALL_LAYERS
 from geodl_course.models.yolo_v1_settings import small_settings
-from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, take, to_centres
+from geodl_course.ops.boxes import box_iou, clip_boxes, take, to_centres
 from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit

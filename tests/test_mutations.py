@@ -1,13 +1,13 @@
 """The oracles can fail: parts are broken on purpose, and the comparison with torchvision must notice each time.
 
-Mirrored code imports names, so a part is replaced in both modules that may use it.
+Mirrored code imports names, so a part is replaced in all modules that may use it.
 """
 
 import pytest
 import torch
 from torch.nn import functional
 
-from geodl_course.models import mask_heads, roi_heads, rpn
+from geodl_course.models import detections, mask_heads, roi_heads, rpn
 from geodl_course.ops import boxes, masks, matching, roi_align
 from tests.oracles import test_mask_rcnn_oracles as mask_oracles
 from tests.oracles.test_faster_rcnn_oracles import compare_detections, compare_losses
@@ -76,7 +76,7 @@ LOSSES = {
 
 
 def replace_part(monkeypatch, name, broken):
-    for module in (rpn, roi_heads):
+    for module in (rpn, roi_heads, detections):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, broken)
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.layers import FlattenBins, start_small
-from geodl_course.ops.boxes import batched_nms, box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
+from geodl_course.ops.boxes import box_area, box_iou, clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.matching import match_boxes, sample
 from geodl_course.ops.roi_align import roi_align, roi_align_flat
 
@@ -121,10 +121,8 @@ def detect(logits, deltas, rois, valid, size, weights, score, threshold, keep, s
     boxes = clip_boxes(boxes, size)
     labels = torch.arange(1, logits.shape[-1], device=logits.device).expand_as(scores)
     valid = valid[..., None] & (scores > score) & ((boxes[..., 2:] - boxes[..., :2]) >= smallest).all(dim=-1)
-    boxes, scores, labels, valid = (part.flatten(1, 2) for part in (boxes, scores, labels, valid))  # (B, R * K, ...)
-    index, valid = batched_nms(boxes, scores, labels, valid, threshold, keep)
-    boxes, scores, labels = (take(part, index) for part in (boxes, scores, labels))
-    return Detections(boxes * valid[..., None], scores * valid, labels * valid, valid)
+    candidates = (part.flatten(1, 2) for part in (boxes, scores, labels, valid))  # (B, R * K, ...)
+    return best_detections(*candidates, threshold, keep)
 
 
 class RoIHeads(nn.Module):

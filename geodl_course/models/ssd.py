@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.layers import cell_by_cell
 from geodl_course.models.settings import change
 from geodl_course.models.ssd_backbones import VGGStages, make_stages, start_with_xavier, vgg_stages
 from geodl_course.models.ssd_settings import check_settings, paper_settings, small_settings, torchvision_settings
 from geodl_course.models.takeover import check_kinds, copy_parameters
-from geodl_course.ops.boxes import batched_nms, clip_boxes, decode_boxes, encode_boxes, take, trim
+from geodl_course.ops.boxes import clip_boxes, decode_boxes, encode_boxes, take, trim
 from geodl_course.ops.default_boxes import default_boxes
 from geodl_course.ops.matching import anchor_iou
 from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare, resize_boxes
@@ -108,9 +108,7 @@ def detect(logits, deltas, boxes, size, weights, score, threshold, before, keep)
     scores = logits.softmax(dim=-1)[..., 1:]  # background is no detection: (B, N, K)
     scores, index, labels, valid = best_of_classes(scores, before, score)  # (B, T) each
     found = clip_boxes(decode_boxes(take(deltas, index), boxes[index], weights), size)  # only these need decoding
-    kept, valid = batched_nms(found, scores, labels, valid, threshold, keep)
-    found, scores, labels = (take(part, kept) for part in (found, scores, labels))
-    return Detections(found * valid[..., None], scores * valid, labels * valid, valid)
+    return best_detections(found, scores, labels, valid, threshold, keep)
 
 
 class SSD(nn.Module):

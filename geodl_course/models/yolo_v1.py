@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course.models.detections import Detections
+from geodl_course.models.detections import best_detections
 from geodl_course.models.settings import change
 from geodl_course.models.yolo_v1_layers import convolutions, copying_layers, dense_layers, first_guess, map_of
 from geodl_course.models.yolo_v1_settings import check_settings, paper_settings, small_settings
-from geodl_course.ops.boxes import batched_nms, box_iou, clip_boxes, take, to_centres
+from geodl_course.ops.boxes import box_iou, clip_boxes, take, to_centres
 from geodl_course.plumbing import check_batch, check_size, feature_maps, prepare
 
 
@@ -111,10 +111,8 @@ def detect_cells(output, size, classes, score, threshold, keep, smallest):
     labels = torch.arange(1, classes + 1, device=output.device).expand_as(scores)
     boxes = boxes[..., None, :].expand(*scores.shape, 4)
     valid = (scores > score) & ((boxes[..., 2:] - boxes[..., :2]) >= smallest).all(dim=-1)
-    boxes, scores, labels, valid = (part.flatten(1, 3) for part in (boxes, scores, labels, valid))
-    index, valid = batched_nms(boxes, scores, labels, valid, threshold, keep)
-    boxes, scores, labels = (take(part, index) for part in (boxes, scores, labels))
-    return Detections(boxes * valid[..., None], scores * valid, labels * valid, valid)
+    candidates = (part.flatten(1, 3) for part in (boxes, scores, labels, valid))  # (B, S² * P * K, ...)
+    return best_detections(*candidates, threshold, keep)
 
 
 class YOLOv1(nn.Module):
