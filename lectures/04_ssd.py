@@ -131,7 +131,7 @@ pd.DataFrame({"cells": [f"{h} x {w}" for h, w in cells], "scale, px": [s * size[
 # with them: move **stride** to change the map and walk through its cells. Which map answers for which object? A box is positive
 # from IoU 0.5; there is no ignored middle. (It matches one map alone, SSD all together.)
 
-# %% slideshow={"slide_type": "skip"}
+# %%
 per_cell = {}                                             # stride: the six boxes of a cell, from its upper left corner
 for k, (height, _) in enumerate(cells):
     stride = size[0] // height
@@ -146,8 +146,8 @@ for ax, (stride, here) in zip(axes, per_cell.items()):
     lines = {"colors": "white", "linewidth": 0.4, "alpha": 0.5}
     ax.vlines(range(0, size[1], stride), 0, size[0], **lines)
     ax.hlines(range(0, size[0], stride), 0, size[1], **lines)
+plt.show()
 
-# %%
 objects = eight[0][1]["boxes"]
 col, row = (objects[0].view(2, 2).mean(0) / 16).int().tolist()       # the cell of stride 16 on the first object's middle
 widgets.anchors(eight.images[0], objects, info=towns.info, cells=per_cell, stride=16, row=row, col=col, positive=0.5,
@@ -213,25 +213,20 @@ def match_with_loops(iou, positive=0.5):
         matched[column.argmax()] = j                      # whatever stood there: the object comes first
     return matched
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Why does the second loop come last, and overwrite? An object without a box would never be learned.
-
-# %% mirror="models.ssd:match_default_boxes" tags=["nbval-check-output"] slideshow={"slide_type": "subslide"}
+# %% mirror="models.ssd:match_default_boxes" tags=["nbval-check-output"]
 
 iou = anchor_iou(boxes, targets.boxes, targets.valid)     # (8, N, M), -1 for padding
 matched = match_default_boxes(iou, targets.valid, positive=0.5)
 check_same(lambda iou: torch.stack([match_with_loops(one[:, real]) for one, real in zip(iou, targets.valid)]),
            lambda iou: match_default_boxes(iou, targets.valid, 0.5), iou)
-
-# %%
-share = (matched >= 0).float().mean()
 title = f"{int((matched[0] >= 0).sum())} of {len(boxes)} boxes are positive"
-_ = plots.show_anchors(eight.images[0], boxes[matched[0] >= 0], boxes=eight[0][1]["boxes"], title=title)
-print(f"positive in the batch: {100 * share:.1f} %")
+plots.show_anchors(eight.images[0], boxes[matched[0] >= 0], boxes=eight[0][1]["boxes"], title=title)
+print(f"positive in the batch: {100 * (matched >= 0).float().mean():.1f} %")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Count the boxes on a car and a house: about three each, whatever the size. That is what several maps are for. But
-# how accurate is a network that always answers "background"? 99.5 per cent.
+# (6 min) Why does the second loop come last, and overwrite? An object without a box would never be learned. Count the boxes
+# on a car and a house: about three each, whatever the size. That is what several maps are for. But how accurate is a
+# network that always answers "background"? 99.5 per cent.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Hard negative mining
@@ -308,12 +303,7 @@ for layer in reference.head.classification_head.module_list:
 taken = from_torchvision(reference)
 ours = small_detector(classes=3, settings=taken.settings)
 ours.load_state_dict(taken.state_dict())
-reference, ours, batch = reference.double().eval(), ours.double().eval(), images.double()
-with torch.no_grad():
-    expected, found = reference(list(batch)), ours(batch).per_image()
-a, b = (torch.cat([one["boxes"] for one in part]) for part in (expected, found))
-same = all(torch.equal(one["labels"], other["labels"]) for one, other in zip(expected, found))
-print(f"{len(a)} boxes; agree to 1e-3 px: {bool((a - b).abs().max() < 1e-3)}; same classes: {same}")
+teaching.check_same_detections(reference, ours, images)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Break something live: move centres to the cells' corners in `cell_centres` and run again.
@@ -331,13 +321,7 @@ _ = plots.show_results(eight, evaluation.detect(memory, eight), range(1, 3), col
 # %%
 model, untrained = (small_detector(classes=3) for _ in range(2))      # one seed, hence the same weights
 history = fit(model, towns, steps=budget.towns_steps)
-_ = plots.plot_history(history)
-
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) By heart: all found, nothing false. On all chips the first losses are large: in training these weights answer
-# loudly, where lecture 03's small ones said "perhaps", and mining picks the loudest.
-
-# %% slideshow={"slide_type": "subslide"}
+plots.plot_history(history)
 detections, truth = evaluation.detect(model, towns_val), evaluation.targets_of(towns_val)
 scores = evaluation.average_precision(detections, truth, towns.classes)
 curves = {name: evaluation.precision_recall(detections, truth, k + 1) for k, name in enumerate(towns.classes)}
@@ -345,8 +329,9 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Cars first, buildings last: their curve leaves the top early, false boxes among the sure ones. AP is half of AP50:
-# found, but roughly. Both move from run to run.
+# (6 min) By heart: all found, nothing false. On all chips the first losses are large: in training these weights answer
+# loudly, where lecture 03's small ones said "perhaps", and mining picks the loudest. Cars first, buildings last: their curve
+# leaves the top early, false boxes among the sure ones. AP is half of AP50: found, but roughly. Both move from run to run.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Which negatives were chosen?
@@ -371,6 +356,8 @@ for ax, (title, one) in zip(axes, {"untrained": untrained, "trained": model}.ite
     hard, loss, near = mined(one, calm)
     plots.show_anchors(eight.images[calm], hard, torch.zeros(len(hard)), boxes=eight[calm][1]["boxes"], ax=ax,
                        title=f"{title}: mean loss {loss.mean():.2f},\nIoU over 0.3: {(near > 0.3).sum()} of {len(hard)}")
+plots.name_below(figure, [plots.line(plots.FALSE_POSITIVE, plots.DOTTED, "hard negative"),
+                          plots.line(plots.GROUND_TRUTH, "-", "object")])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) The bar of 0.5 calls a box with IoU 0.45 background and one with 0.55 an object: the network must learn that fine
@@ -404,14 +391,13 @@ runs = stored("ssd_ablation")
 names = list(runs[0])
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3), width_ratios=[1.2, 1])
 ends = []
-for k, name in enumerate(names):
-    left.scatter([run[name]["AP50"] for run in runs], [-k] * len(runs), color=plots.CLASS_COLOURS[0])
+plots.plot_seeds({name: {"SSD": [run[name]["AP50"] for run in runs]} for name in names}, "AP50", ax=left)
+for name in names:
     shares = pd.DataFrame([run[name]["found"] for run in runs]).mean()
     if name != "all negatives":
         colour, style = plots.class_look(len(ends) + 1)
         right.plot([one.removesuffix(" px") for one in shares.index], shares, color=colour, linestyle=style, marker="o")
         ends.append((3, shares.iloc[-1], name.split(":")[0].split(",")[0], colour))
-left.set(yticks=range(0, -len(names), -1), yticklabels=names, xlabel="AP50", ylim=(0.5 - len(names), 0.5))
 right.set(ylim=(0, 1.02), xlabel="size of the object, px", ylabel="share found")
 plots.label_ends(right, ends)
 
@@ -551,7 +537,7 @@ pd.DataFrame(figures).round(2)
 # ### Look at the ports, then at more seeds
 #
 # Left a port seen in training, right one that was not; boxes from the score that leaves sixty on all chips of those ports.
-# The table is stored, 600 steps from scratch on the ports never seen:
+# The table is stored: 600 steps from scratch, judged on the ports never seen:
 # `python -m tests.benchmarks.accuracy parity --model ssd --data sen2ships --seeds 0 1 2 3 4`, and the same with
 # `--bands red green blue`.
 
@@ -563,12 +549,11 @@ for column, (name, found) in enumerate(results.items()):
         bar = float(torch.cat([one["scores"] for one in found[kind]]).sort().values[-60:][0])
         plots.show_detections(part.images[i], found[kind][i], part[i][1], [""] * len(ships.classes), bar,
                               ax=axes[row * len(results) + column], info=ships.info, title=f"{name}, {part.stems[i].split('_')[0]}")
-where = "Real ports" if real else "GENERATED towns, not real ships"
-figure.suptitle(where, ha="left", x=0.01, fontsize=9)
+plots.name_below(figure, plots.outcome_lines())
+figure.suptitle("Real ports" if real else "GENERATED towns, not real ships", ha="left", x=0.01, fontsize=9)
 plt.show()
 print(fill(f"{ships.info.citation} Licence: {ships.info.licence}", 120))
 
-# %%
 table = {}
 for bands, name in (("red, green, blue", "parity_ssd_sen2ships_3_bands"), ("five", "parity_ssd_sen2ships")):
     runs = stored(name)
