@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geodl_course.chips import ChipDataset, DatasetInfo, covers, save_npz
-from tests.benchmarks import compression, results, vae
+from tests.benchmarks import compression, results, vae, vae_rows
 
 BANDS = ["red", "green", "blue", "nir", "swir"]
 
@@ -90,3 +90,23 @@ def test_what_codecs_are_given_is_reflectance_over_its_range():
     info = DatasetInfo(**{**info.__dict__, "bands": BANDS[:3], "mean": info.mean[:3], "std": info.std[:3]})
     shares = compression.as_shares(images, info)
     assert shares[:, 0, 0, 0].tolist() == pytest.approx([0, 0.5, 1, 1], abs=1e-4) and not math.isnan(shares.sum())
+
+
+def test_rows_name_the_best_score_and_what_needs_no_model(stored):
+    def stored_run(seed, error, kl, flat):
+        kinds = {name: {"water": {"AUROC": value, "false alarms at recall 0.9": 1 - value}}
+                 for name, value in (("plain error", error), ("KL of the code", kl), ("no model: flatness", flat))}
+        results.store("vae_sentinel_coast", {"five bands": {"scores": kinds}}, "python -m x --seeds", seed)
+
+    stored_run(0, 0.1, 0.9, 1.0)
+    stored_run(1, 0.2, 1.0, 1.0)
+    text, good = vae_rows.anomalies("five bands", limit=0.95)()
+    assert text == ("KL of the code 0.950, plain error 0.150, no model: flatness 1.000; false alarms of the best at "
+                    "recall 0.9: 0.050 (seeds 0 1)")
+    assert good and not vae_rows.anomalies("five bands", limit=0.96)()[1]
+
+
+def test_rate_of_jpeg_is_read_between_its_qualities():
+    points = {"10": {"PSNR": 20.0, "bits per pixel": 0.1}, "50": {"PSNR": 30.0, "bits per pixel": 0.5}}
+    assert vae_rows.rate_at(points, 25) == "0.300"
+    assert vae_rows.rate_at(points, 15) == "under 0.100" and vae_rows.rate_at(points, 31) == "over 0.500"
