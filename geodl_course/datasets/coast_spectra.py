@@ -1,7 +1,7 @@
-"""What the ground of the generated coasts reflects: one table, and the ranges that real Sentinel-2 shows.
+"""What the ground of the generated coasts reflects: one table, and what real Sentinel-2 showed.
 
 Reflectances in the order of land_water.BANDS: red, green, blue, near and short-wave infrared (B04 B03 B02 B08 B11).
-They are of our choosing, set so that the chips' percentiles lie in RANGES.
+The table is of our choosing, such that the chips' percentiles lie near REAL. No spectral library was copied.
 """
 
 import numpy as np
@@ -39,8 +39,7 @@ SPECTRA = {name: np.float32(values) for name, values in SPECTRA.items()}
 
 FADE = np.float32([0.42, 0.11, 0.075, 2.5, 40.0])  # 1/m: how fast light dies in clear sea water, down and up again
 
-# 5th and 95th percentile of the pixels of chips, (low, high) for each band, and of NDVI and MNDWI: what six real ports
-# (sentinel_coast, train and val, all chips of one kind) showed.
+# 5th and 95th percentile of the pixels of real chips of one kind (all of sentinel_coast): each band, NDVI and MNDWI.
 REAL = {
     "water": {
         "red": (0.008, 0.061), "green": (0.018, 0.063), "blue": (0.022, 0.064), "nir": (0.004, 0.059),

@@ -7,6 +7,7 @@ import pytest
 
 from geodl_course.chips import ChipDataset, covers, read_info
 from geodl_course.datasets import find, make
+from geodl_course.datasets.coast_spectra import REAL
 
 pytestmark = pytest.mark.real
 
@@ -30,3 +31,18 @@ def test_kinds_follow_from_the_pixels_and_ports_are_in_one_split(mirror, tmp_pat
         ports[split] = {said["port"] for said in covers(data)}
     assert ports["val"] == {"busan", "casablanca"} and len(ports["train"]) == 4
     assert min(kinds.values()) >= 15 and sum(kinds.values()) == 357 + 357 + 160 + 35 + 320 + 24
+
+
+def test_the_table_of_real_spectra_is_what_the_ports_show(mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEODL_DATA", str(tmp_path / "data"))
+    folder = make("sentinel_coast")
+    for kind, table in REAL.items():
+        chips = []
+        for split in ("train", "val"):
+            data = ChipDataset(folder, split)
+            chips += [image for image, said in zip(data.images, covers(data), strict=True) if said["kind"] == kind]
+        bands = dict(zip(data.info.bands, np.stack(chips, axis=1).astype(np.float64) / 65535, strict=True))
+        bands["NDVI"] = (bands["nir"] - bands["red"]) / np.maximum(bands["nir"] + bands["red"], 1e-6)
+        bands["MNDWI"] = (bands["green"] - bands["swir"]) / np.maximum(bands["green"] + bands["swir"], 1e-6)
+        for name, span in table.items():
+            assert np.percentile(bands[name], [5, 95]) == pytest.approx(span, abs=0.006), f"{name} of {kind}"
