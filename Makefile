@@ -44,7 +44,7 @@ run: $(VENV)/installed $(DATA)/towns/dataset.json
 doctor: $(VENV)/installed
 	$(PY) -m geodl_course.doctor
 
-data: $(DATA)/towns/dataset.json $(DATA)/valley_fills/dataset.json
+data: $(foreach set,towns valley_fills coast coast_covers camera_trap,$(DATA)/$(set)/dataset.json)
 
 $(DATA)/%/dataset.json: | $(VENV)/installed
 	$(PY) data_scripts/make.py $*
