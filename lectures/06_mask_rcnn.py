@@ -374,7 +374,8 @@ bar = float(counts["f1"].idxmax())
 ax = counts[["precision", "recall", "f1"]].plot(figsize=(5.2, 2.6), style=["-", "--", "-."], ylim=(0, 1.02))
 ax.set(xlabel="score asked for", title="Counts of faces, validation")
 judges = {"boxes": evaluation.average_precision, "masks": evaluation.mask_average_precision}
-pd.DataFrame({what: judge(detections, truth_val, fills.classes) for what, judge in judges.items()}).loc[["AP50", "AP75", "AP"]].astype(float).round(2)
+scores = pd.DataFrame({what: judge(detections, truth_val, fills.classes) for what, judge in judges.items()})
+scores.loc[["AP50", "AP75", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) The box loss rises first, as in lecture 03. Read AP75: masks are far better than their boxes. A box that is
