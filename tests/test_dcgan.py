@@ -212,6 +212,26 @@ def test_it_learns_what_chips_look_like():
     assert right.std() > 0.05
 
 
+def test_the_mean_of_the_last_steps_is_kept():
+    """After one step of mean 1 / 2, then 1 / 3 ... the plain mean of all steps' weights; and watching sees the mean."""
+    states, means = [], []
+
+    def see(model):
+        means.append(copies(model.generator))
+
+    model, plain = small(), small()
+    settings = {"batch_size": 8, "seed": 3, "lr": 1e-2, "progress": False}
+    fit_gan(model, chips(), steps=4, average=0.99, watch=see, watch_every=1, **settings)
+    keep = {"watch": lambda model: states.append(copies(model.generator)), "watch_every": 1}
+    fit_gan(plain, chips(), steps=4, **keep, **settings)
+    for number in range(5):
+        for mean, *each in zip(means[number], *states[: number + 1], strict=True):
+            torch.testing.assert_close(mean, torch.stack(each).mean(dim=0), atol=1e-6, rtol=1e-5)
+    assert same(model.discriminator, copies(plain.discriminator)) and same(model.generator, means[4])
+    statistics = model.generator[1][1].running_mean
+    assert not torch.equal(statistics, plain.generator[1][1].running_mean) and not model.training
+
+
 def test_a_run_in_seconds_ends():
     history = fit_gan(small(), chips(), seconds=0.5, batch_size=8, progress=False)
     assert history.seconds >= 0.5 and history.steps[-1]["step"] == history.step > 1
@@ -270,7 +290,8 @@ def test_images_that_teach_nothing_are_refused(images, told):
 @pytest.mark.parametrize(("settings", "told"), [
     ({"steps": 2, "seconds": 1}, "exactly one"), ({}, "exactly one"), ({"steps": 2, "loss": "hinge"}, "'hinge'"),
     ({"steps": 2, "loss": "wasserstein"}, 'norm="layer"'), ({"steps": 2, "lr": 0.0}, "lr 0.0"),
-    ({"steps": 2, "batch_size": 1}, "batch_size 1"), ({"steps": 2, "critic_steps": 0}, "critic_steps 0"),
+    ({"steps": 2, "batch_size": 1}, "batch_size 1"),
+    ({"steps": 2, "average": 1.0}, "average 1.0"), ({"steps": 2, "critic_steps": 0}, "critic_steps 0"),
 ])
 def test_settings_that_cannot_train(settings, told):
     with pytest.raises(ValueError, match=told):

@@ -137,6 +137,8 @@ def test_blend_meets_the_image_at_the_gaps_edge():
 
 
 @pytest.mark.parametrize(("spoil", "told"), [
+    (lambda images, gap: (images[:, :1], gap), "1 bands, the model was built for 2"),
+    (lambda images, gap: (images[..., :8], gap), "16 x 8 px"),
     (lambda images, gap: (images, gap.float()), "must be bool"),
     (lambda images, gap: (images, gap[:, 0]), "must be bool"),
     (lambda images, gap: (images, torch.ones_like(gap)), "all gap"),
@@ -208,6 +210,9 @@ def test_labels_that_cannot_be_learned(images, labels, told):
         fit_classifier(cover_classifier(3, 2, 2), images, labels, steps=1)
     with pytest.raises(ValueError, match="at least two"):
         cover_classifier(1)
+    for images in (torch.rand(2, 3, 16, 16), torch.rand(0, 2, 16, 16), torch.rand(2, 16, 16)):
+        with pytest.raises(ValueError, match=r"the classifier takes \(N, 2, H, W\)"):
+            features_of(cover_classifier(3, 2, 2), images)
 
 
 # ------------------------------------------------------------------------------------------ measures

@@ -43,21 +43,21 @@ def cover_loss(logits, labels):
     return F.cross_entropy(logits, labels)
 
 
-def in_pieces(function, images, batch=256):
+def in_pieces(classifier, function, images, batch=256):
     """What function makes of images (N, C, H, W), batch by batch and without gradient → (N, ...) on the CPU."""
+    weight = next(classifier.parameters())
+    if images.ndim != 4 or not len(images) or images.shape[1] != weight.shape[1]:
+        raise ValueError(f"images are {tuple(images.shape)}, the classifier takes (N, {weight.shape[1]}, H, W), N >= 1")
+    classifier.eval()
     with torch.no_grad():
-        return torch.cat([function(part).cpu() for part in images.split(batch)])
+        return torch.cat([function(part.to(weight.device)).cpu() for part in images.split(batch)])
 
 
 def features_of(classifier, images):
     """Features of images (N, C, H, W) → (N, D), with batch norm at rest."""
-    device = next(classifier.parameters()).device
-    classifier.eval()
-    return in_pieces(lambda part: classifier.features(part.to(device)), images)
+    return in_pieces(classifier, classifier.features, images)
 
 
 def predict_covers(classifier, images):
     """Chances of the K classes for images (N, C, H, W) → (N, K), each row summing to 1."""
-    device = next(classifier.parameters()).device
-    classifier.eval()
-    return in_pieces(lambda part: classifier(part.to(device)).softmax(dim=1), images)
+    return in_pieces(classifier, lambda part: classifier(part).softmax(dim=1), images)

@@ -40,6 +40,12 @@ def check_settings(settings):
 
 def check_images(images, settings):
     """Raise ValueError where images (N, C, S, S) are none that a DCGAN of these settings can learn from → None."""
+    check_shape(images, settings)
+    check_values(images)
+
+
+def check_shape(images, settings):
+    """Raise ValueError where images (N, C, S, S) are not of the kind, bands and size that settings name → None."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point() or not len(images):
         kind = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
         raise ValueError(f"images are {kind}: pass one float tensor (N, C, S, S), N >= 1, as to_signed(reflectance("
@@ -50,7 +56,6 @@ def check_images(images, settings):
     if tuple(images.shape[2:]) != (size, size):
         raise ValueError(f"images are {images.shape[2]} x {images.shape[3]} px, the model was built for {size} x "
                          f"{size}: cut chips of {size} px, or build it with another size=")
-    check_values(images)
 
 
 def check_values(images):

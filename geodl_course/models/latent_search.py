@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from geodl_course.models.dcgan import draw_codes
+from geodl_course.models.dcgan_settings import check_shape
 
 
 def smooth_fill(images, gap, rounds=2000):
@@ -98,11 +99,13 @@ def fill_gaps(model, images, gap, **search):
     search: settings of search_codes. Pixels in the gap may hold anything finite; nothing is read from them. Raises
     ValueError where an image is all gap. Lecture 08.
     """
+    check_shape(images, model.settings)
     check_gap(images, gap)
-    hidden = torch.where(gap, 0.0, images)
+    device = next(model.parameters()).device
+    hidden, gap = torch.where(gap, 0.0, images).to(device), gap.to(device)
     codes = search_codes(model, hidden, gap, **search)
     with torch.no_grad():
-        return blend(model.generator(codes), hidden, gap)
+        return blend(model.generator(codes), hidden, gap).to(images.device)
 
 
 def check_gap(images, gap):

@@ -55,11 +55,11 @@ def open_all(name, most=2000, classifier=True):
     )
 
 
-def classifier_for(data, steps=CLASSIFIER_STEPS, seed=0):
+def classifier_for(data, steps=None, seed=0):
     """A classifier trained on the other scenes → it, and its accuracy on chips that nobody trained on."""
     torch.manual_seed(seed)
     classifier = cover_classifier(len(data.classes), data.other.shape[1])
-    fit_classifier(classifier, data.other, data.other_labels, steps, seed=seed)
+    fit_classifier(classifier, data.other, data.other_labels, steps or CLASSIFIER_STEPS, seed=seed)
     return classifier, accuracy_of(classifier, data.held_out, data.held_out_labels)[0]
 
 
