@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 
 from geodl_course import models, training
 from geodl_course.chips import ChipDataset, ChipError, DatasetInfo, Targets
-from geodl_course.models.unet_id import UNet, UNetID, map_losses, unet, unet_id, unet_id_paper
+from geodl_course.models.unet_id import (
+    UNet,
+    UNetID,
+    draw_goals,
+    map_losses,
+    start_from,
+    unet,
+    unet_id,
+    unet_id_paper,
+    unet_three_maps,
+)
 from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
-from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing
+from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing, wall_weights
 
 SIDE = 64
 
@@ -187,8 +197,7 @@ def tiny(**changes):
 @pytest.mark.parametrize("changes", [{}, {"stride": 1, "depth": 2}, {"stride": 4, "depth": 1}, {"norm": True}])
 def test_shapes_and_gradients(changes):
     model, images = tiny(**changes), torch.rand(2, 3, 32, 48)
-    own, refined = model.both(images)
-    assert own.shape == refined.shape == (2, 3, 32, 48)
+    assert model.logits(images).shape == (2, 3, 32, 48)
     masks, valid = boxes_as_masks((2, 2, 20, 20), side=48)
     targets = Targets(torch.tensor([[[2, 2, 20, 20.0]]] * 2), torch.ones(2, 1).long(), valid.repeat(2, 1),
                       masks[:, :, :32].repeat(2, 1, 1, 1))
@@ -206,8 +215,8 @@ def test_loss_without_instances_is_finite_and_small_when_right():
     assert all(0 <= loss < 1e-3 for loss in losses.values())
     model = tiny()
     targets = Targets.from_list([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(),
-                                  "masks": torch.zeros(0, 16, 16, dtype=torch.bool)}])
-    assert all(loss.isfinite() for loss in model(torch.rand(1, 3, 16, 16), targets).values())
+                                  "masks": torch.zeros(0, 32, 32, dtype=torch.bool)}])
+    assert all(loss.isfinite() for loss in model(torch.rand(1, 3, 32, 32), targets).values())
 
 
 @pytest.mark.parametrize("make", [unet_id, unet])
@@ -226,7 +235,31 @@ def test_what_does_not_fit_is_named(make):
         make(widths=3)
 
 
-@pytest.mark.parametrize("make", [unet_id, unet])
+def test_three_u_nets_start_as_one_that_knows_all_three_maps():
+    torch.manual_seed(0)
+    single, images = unet_three_maps(base=4).eval(), torch.rand(2, 3, 32, 32)
+    model = start_from(unet_id(base=4), single).eval()
+    assert torch.allclose(model.logits(images), single.logits(images), atol=1e-6)
+    assert torch.equal(model(images).ids, single(images).ids)
+    with pytest.raises(ValueError, match="maps segment.* unet_three_maps"):
+        start_from(unet_id(base=4), unet(base=4))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        start_from(unet_id(base=8), single)
+
+
+def test_walls_weigh_more_for_those_who_ask():
+    masks, valid = boxes_as_masks((10, 10, 20, 20), (20, 10, 30, 20), (36, 10, 46, 20), (10, 50, 20, 60))
+    weights = wall_weights(masks, valid, extra=5.0, reach=2)
+    expected = torch.ones(1, 1, SIDE, SIDE)
+    expected[..., 8:22, 18:22] = 6.0  # up to 2 px from both houses that share the wall x = 20; others are 6 px apart
+    assert torch.equal(weights, expected)
+    targets = Targets(torch.zeros(1, 4, 4), torch.ones(1, 4).long(), valid, masks)
+    assert draw_goals(targets, unet_id(base=2).settings)[1].max() == 6
+    segment, nothing = draw_goals(targets, unet(base=2).settings)
+    assert torch.equal(segment, masks.any(1, keepdim=True).float()) and nothing is None
+
+
+@pytest.mark.parametrize("make", [unet_id, unet, unet_three_maps])
 def test_trained_in_the_loop_kept_and_built_again(make, tmp_path):
     class Two:
         stems = ["a", "b"]
@@ -242,7 +275,7 @@ def test_trained_in_the_loop_kept_and_built_again(make, tmp_path):
 
     torch.manual_seed(0)
     model = make(base=4)
-    history = training.fit(model, Two(), steps=60, batch_size=2, lr=5e-3, progress=False, checkpoint=tmp_path)
+    history = training.fit(model, Two(), steps=100, batch_size=2, lr=5e-3, progress=False, checkpoint=tmp_path)
     assert history.steps[-1]["loss"] < 0.7 * history.steps[0]["loss"]
     again, images = training.load_model(tmp_path), torch.rand(2, 3, 32, 32)
     assert again.settings == model.settings and again.settings["system"] in models.TABLE

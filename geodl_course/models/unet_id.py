@@ -2,8 +2,8 @@
 part of each object, whose maps are refined together; and the plain U-Net that it is compared with.
 
 From the paper's abstract and its figure of the network; that each path ends in convolutions of 64 and 32 channels is
-what three independent ports agree on. The quick model is narrower, works
-at half the resolution, and its U-Nets have losses of their own.
+what three independent ports agree on. The quick model is narrower, works at half the resolution and with batch norm;
+refining adds to its maps, and walls between neighbours count more.
 """
 
 import torch
@@ -11,30 +11,36 @@ import torch.nn.functional as F
 from torch import nn
 
 from geodl_course.models.settings import change
-from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
+from geodl_course.models.unet_id_instances import Instances, find_instances
 from geodl_course.models.unet_id_layers import UNetPath, check_sides, full_size, refine_block
-from geodl_course.models.unet_id_targets import MAPS, unet_id_targets
+from geodl_course.models.unet_id_targets import MAPS, unet_id_targets, wall_weights
 from geodl_course.plumbing import check_batch, check_masks
 
-SMALL = {"stride": 2, "depth": 3, "instances": {"smallest": 20}}  # what two cores train in 120 s, on chips of 128 px
+SMALL = {"stride": 2, "depth": 3, "norm": True, "instances": {"smallest": 120}}  # what two cores train in 120 s
+WALLS = {"extra": 5.0, "reach": 3}  # walls are one pixel in a hundred: without this they are learned last
 
 
-def map_losses(logits, goals, names):
-    """Logits and goals (B, N, H, W) → {name of map: binary cross-entropy + Dice loss}, each of the whole batch."""
-    each = F.binary_cross_entropy_with_logits(logits, goals, reduction="none").mean(dim=(0, 2, 3))
+def map_losses(logits, goals, names, weights=None):
+    """Logits and goals (B, N, H, W) → {name of map: binary cross-entropy + Dice loss}, each of the whole batch.
+
+    weights (B, 1, H, W): how much each pixel counts; without, all count alike.
+    """
+    weights = torch.ones_like(goals[:, :1]) if weights is None else weights
+    each = F.binary_cross_entropy_with_logits(logits, goals, reduction="none")
     chance = logits.sigmoid()
-    both, either = (chance * goals).sum(dim=(0, 2, 3)), (chance + goals).sum(dim=(0, 2, 3))
+    values = each / weights.mean(), chance * goals, chance + goals
+    entropy, both, either = ((value * weights).sum(dim=(0, 2, 3)) for value in values)
     dice = 1 - (2 * both + 1) / (either + 1)  # 1: nothing there and nothing found is a loss of 0
-    return dict(zip(names, each + dice, strict=True))
+    return dict(zip(names, entropy / goals[:, 0].numel() + dice, strict=True))
 
 
-def two_losses(own, refined, goals, weight):
-    """Logits of each U-Net alone and refined (B, 3, H, W), goals (B, 3, H, W) → {map: loss of both, own by weight}."""
-    late = map_losses(refined, goals, MAPS)
-    if not weight:
-        return late
-    early = map_losses(own, goals, MAPS)  # without it each U-Net learns through a sigmoid and three layers: slowly
-    return {name: late[name] + weight * early[name] for name in MAPS}
+def draw_goals(targets, settings):
+    """Targets with masks → the maps to learn (B, N, H, W), and how much each pixel counts (B, 1, H, W)."""
+    masks, valid, walls = targets.masks, targets.valid, settings["walls"]
+    if settings["maps"] == ["segment"]:
+        return (masks & valid[..., None, None]).any(dim=1, keepdim=True).float(), None
+    weights = wall_weights(masks, valid, **walls) if walls["extra"] else None
+    return unet_id_targets(masks, valid, **settings["targets"]), weights
 
 
 class UNetID(nn.Module):
@@ -43,55 +49,59 @@ class UNetID(nn.Module):
     def __init__(self, bands=3, base=32, **changes):
         super().__init__()
         self.settings = change(unet_id_settings(bands, base), changes)
-        stride, tail, norm = (self.settings[name] for name in ("stride", "tail", "norm"))
+        stride, tail, norm, add = (self.settings[name] for name in ("stride", "tail", "norm", "add"))
         self.paths = nn.ModuleList(make_path(self.settings) for _ in MAPS)
-        self.refine = nn.ModuleList(refine_block(stride, tail, norm) for _ in MAPS)
+        self.refine = nn.ModuleList(refine_block(stride, tail, norm, add) for _ in MAPS)
 
-    def both(self, images):
-        """Images (B, C, H, W) → logits of border, segment, inner: of each U-Net alone, and refined (B, 3, H, W)."""
+    def logits(self, images):
+        """What the network says of images (B, C, H, W) → logits of border, segment, inner (B, 3, H, W)."""
         images = network_input(images, self.settings)
         own = [path(images) for path in self.paths]
         together = torch.cat(own, dim=1).sigmoid()
         refined = [refine(together) for refine in self.refine]
-        return full_size(own, self.settings["stride"]), full_size(refined, self.settings["stride"])
-
-    def forward(self, images, targets=None):
-        check_maps(images, targets, self)
-        own, refined = self.both(images)
-        if self.training:
-            goals = unet_id_targets(targets.masks, targets.valid, **self.settings["targets"])
-            return two_losses(own, refined, goals, self.settings["own"])
-        maps = refined.sigmoid()
-        return Instances(maps, grow_instances(maps, **self.settings["instances"]).to(images.device))
-
-
-class UNet(nn.Module):
-    """Images (B, C, H, W), in training with Targets → loss of the segment map; in evaluation Instances.
-
-    One U-Net, one map, and each connected piece of it an instance: what U-Net-ID has to be better than.
-    """
-
-    def __init__(self, bands=3, base=32, **changes):
-        super().__init__()
-        self.settings = change(unet_settings(bands, base), changes)
-        self.path = make_path(self.settings)
-
-    def logits(self, images):
-        """What the network says of images (B, C, H, W) → logits of the segment map (B, 1, H, W)."""
-        return full_size([self.path(network_input(images, self.settings))], self.settings["stride"])
+        if self.settings["add"]:
+            refined = [before + more for before, more in zip(own, refined, strict=True)]
+        return full_size(refined, self.settings["stride"])
 
     def forward(self, images, targets=None):
         check_maps(images, targets, self)
         logits = self.logits(images)
         if self.training:
-            segment = (targets.masks & targets.valid[..., None, None]).any(dim=1, keepdim=True)
-            return map_losses(logits, segment.float(), ["segment"])
-        return Instances(logits.sigmoid(), label_components(logits.sigmoid(), **self.settings["instances"]))
+            goals, weights = draw_goals(targets, self.settings)
+            return map_losses(logits, goals, MAPS, weights)
+        maps = logits.sigmoid()
+        return Instances(maps, find_instances(maps, **self.settings["instances"]).to(images.device))
 
 
-def make_path(settings):
-    """The untrained U-Net, images (B, C, H, W) → (B, s², H / s, W / s), that settings describe."""
-    return UNetPath(*(settings[name] for name in ("bands", "base", "depth", "norm", "stride")))
+class UNet(nn.Module):
+    """Images (B, C, H, W), in training with Targets → losses of its maps; in evaluation Instances.
+
+    One U-Net. With one map, the segment, each connected piece of it is an instance: what U-Net-ID has to be better
+    than. With all three it is what the U-Nets of U-Net-ID start from.
+    """
+
+    def __init__(self, bands=3, base=32, maps=("segment",), **changes):
+        super().__init__()
+        self.settings = change(unet_settings(bands, base, maps), changes)
+        self.path = make_path(self.settings, len(maps))
+
+    def logits(self, images):
+        """What the network says of images (B, C, H, W) → logits of its maps (B, N, H, W)."""
+        return full_size([self.path(network_input(images, self.settings))], self.settings["stride"])
+
+    def forward(self, images, targets=None):
+        check_maps(images, targets, self)
+        logits, names = self.logits(images), self.settings["maps"]
+        if self.training:
+            goals, weights = draw_goals(targets, self.settings)
+            return map_losses(logits, goals, names, weights)
+        maps = logits.sigmoid()
+        return Instances(maps, find_instances(maps, **self.settings["instances"]).to(images.device))
+
+
+def make_path(settings, maps=1):
+    """The untrained U-Net, images (B, C, H, W) → (B, maps x s², H / s, W / s), that settings describe."""
+    return UNetPath(*(settings[name] for name in ("bands", "base", "depth", "norm", "stride")), maps)
 
 
 def network_input(images, settings):
@@ -109,17 +119,15 @@ def check_maps(images, targets, model):
 def unet_id_settings(bands=3, base=32):
     """Settings of U-Net-ID: base channels on the first level, twice as many on each that follows."""
     return {
-        **unet_settings(bands, base),
+        **unet_settings(bands, base, MAPS),
         "system": "unet_id",
         "tail": [2 * base, base],  # the paper's 64 and 32 at base 32
-        "own": 0.0,  # weight of the loss of each U-Net's own map, before the three are refined together
-        "targets": {"shrink_by": 2, "outside": 4, "inside": 3, "scale": 1.0},
-        "instances": {"thresholds": [0.5, 0.5, 0.5], "smallest": 1},
+        "add": False,  # what refining says is added to the U-Net's own map, and is nothing when training starts
     }
 
 
-def unet_settings(bands=3, base=32):
-    """Settings of the plain U-Net: as those of one path of U-Net-ID."""
+def unet_settings(bands=3, base=32, maps=("segment",)):
+    """Settings of one U-Net with these maps: as those of one path of U-Net-ID."""
     return {
         "system": "unet",  # models.build takes it by this name, from a notebook's classes as well
         "classes": 1,
@@ -128,17 +136,20 @@ def unet_settings(bands=3, base=32):
         "depth": 4,
         "stride": 1,  # of the first convolution: 2 for half the resolution, and each last layer says 2 x 2 pixels
         "norm": False,
-        "instances": {"threshold": 0.5, "smallest": 1},
+        "maps": list(maps),
+        "targets": {"shrink_by": 2, "outside": 4, "inside": 3, "scale": 1.0},
+        "walls": {"extra": 0.0, "reach": 3},  # how much more a pixel between two neighbours counts in the loss
+        "instances": {"thresholds": [0.5] * len(maps), "smallest": 1},
     }
 
 
 def unet_id(classes=1, bands=3, base=16, **changes):
-    """The quick model: half the resolution, a level less, and each U-Net has a loss of its own.
+    """The quick model: half the resolution, a level less, batch norm; refining adds to the maps, and walls count more.
 
     changes: any of unet_id_settings, nested, e.g. targets={"scale": 0.75}. Raises ValueError for classes other than 1,
     KeyError for an unknown setting.
     """
-    return UNetID(bands, base, **{**SMALL, "own": 1.0, **one_class(classes), **changes})
+    return UNetID(bands, base, **{**SMALL, "add": True, "walls": WALLS, **one_class(classes), **changes})
 
 
 def unet_id_paper(classes=1, bands=3, **changes):
@@ -151,14 +162,25 @@ def unet(classes=1, bands=3, base=16, **changes):
     return UNet(bands, base, **{**SMALL, **one_class(classes), **changes})
 
 
-def start_from(model, plain):
-    """UNetID model whose three U-Nets start as the UNet plain, trained on the same images → the model.
+def unet_three_maps(classes=1, bands=3, base=16, **changes):
+    """One U-Net for all three maps, as the quick U-Net-ID has one for each; `start_from` begins with it."""
+    return UNet(bands, base, MAPS, **{**SMALL, **one_class(classes), **changes})
+
+
+def start_from(model, single):
+    """UNetID model whose three U-Nets start as the UNet single, trained for all three maps → the model.
 
     All three must know buildings from ground before they can learn where one ends: one U-Net learns that in a third of
-    the time. The paper says nothing of this. Raises RuntimeError where base, depth, bands, norm or stride differ.
+    the time. The paper says nothing of this. Raises RuntimeError where base, depth, bands, norm or stride differ,
+    ValueError where single has other maps.
     """
-    for path in model.paths:
-        path.load_state_dict(plain.path.state_dict())
+    if single.settings["maps"] != model.settings["maps"]:
+        raise ValueError(f"this U-Net maps {', '.join(single.settings['maps'])}: U-Net-ID starts from one that maps "
+                         f"{', '.join(MAPS)}, as unet_three_maps() builds it")
+    shared = single.path.state_dict()
+    for number, path in enumerate(model.paths):
+        last = {name: shared[name].chunk(len(MAPS))[number] for name in ("last.weight", "last.bias")}
+        path.load_state_dict({**shared, **last})
     return model
 
 

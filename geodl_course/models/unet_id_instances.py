@@ -42,6 +42,13 @@ def label_components(segment, threshold=0.5, smallest=1):
     return torch.from_numpy(np.stack([drop_small(label(each)[0], smallest) for each in segment]))
 
 
+def find_instances(maps, thresholds, smallest):
+    """Maps (B, N, H, W) in 0..1 → number of each pixel's instance (B, H, W): of three maps grown, of one its pieces."""
+    if len(thresholds) == 1:
+        return label_components(maps, *thresholds, smallest)
+    return grow_instances(maps, thresholds, smallest)
+
+
 def drop_small(ids, smallest):
     """Numbers (H, W) with instances under `smallest` pixels taken out, the rest numbered 1, 2, 3 ... → (H, W) int64."""
     keep = np.bincount(ids.ravel()) >= max(smallest, 1)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from geodl_course.models.layers import start_small
+
 
 def elu_block(inputs, outputs, norm, stride=1):
     """Convolution (3 x 3) and ELU, with norm batch norm between: (B, inputs, H, W) → (B, outputs, H / s, W / s)."""
@@ -23,16 +25,16 @@ def two_blocks(inputs, outputs, norm, stride=1):
 
 
 class UNetPath(nn.Module):
-    """One U-Net, images (B, C, H, W) → logits of its map (B, s², H / s, W / s); s is the stride, 1 in the paper."""
+    """One U-Net, images (B, C, H, W) → logits (B, maps x s², H / s, W / s); s is the stride, 1 in the paper."""
 
-    def __init__(self, bands, base, depth, norm, stride):
+    def __init__(self, bands, base, depth, norm, stride, maps=1):
         super().__init__()
         widths = [base * 2**level for level in range(depth + 1)]  # the last is the bottom
         self.down = nn.ModuleList(two_blocks(*pair, norm) for pair in pairwise(widths))
         self.down.insert(0, two_blocks(bands, base, norm, stride))
         self.up = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, 2) for narrow, wide in pairwise(widths))
         self.join = nn.ModuleList(two_blocks(2 * width, width, norm) for width in widths[:-1])
-        self.last = nn.Conv2d(base, stride**2, 1)
+        self.last = nn.Conv2d(base, maps * stride**2, 1)
 
     def forward(self, images):
         levels = [self.down[0](images)]
@@ -44,10 +46,16 @@ class UNetPath(nn.Module):
         return self.last(found)
 
 
-def refine_block(stride, widths, norm):
-    """The end of each path: the maps of all three (B, 3 s², H, W) → logits of its own (B, s², H, W), s the stride."""
+def refine_block(stride, widths, norm, silent):
+    """The end of each path: the maps of all three (B, 3 s², H, W) → logits of its own (B, s², H, W), s the stride.
+
+    silent: it says 0 until it has learned something.
+    """
     layers = elu_block(3 * stride**2, widths[0], norm), elu_block(*widths, norm)
-    return nn.Sequential(*layers, nn.Conv2d(widths[1], stride**2, 1))
+    last = nn.Conv2d(widths[1], stride**2, 1)
+    if silent:
+        start_small(last, 0.0)
+    return nn.Sequential(*layers, last)
 
 
 def full_size(logits, stride):
