@@ -181,7 +181,9 @@ def targets_with_loops(masks):
         maps[2] = np.maximum(maps[2], ndimage.binary_erosion(mask, window, iterations=2, border_value=1))
     return maps
 
-# %% mirror="models.unet_id_targets:MAPS,models.unet_id_targets:number_pixels,models.unet_id_targets:own_masks,models.unet_id_targets:widen,models.unet_id_targets:shrink,models.unet_id_targets:draw_border"
+# %% mirror="models.unet_id_targets:MAPS,models.unet_id_targets:number_pixels,models.unet_id_targets:own_masks"
+
+# %% mirror="models.unet_id_targets:widen,models.unet_id_targets:shrink,models.unet_id_targets:draw_border"
 
 # %% slideshow={"slide_type": "skip"} mirror="models.unet_id_targets:innermost,models.unet_id_targets:in_pixels"
 
