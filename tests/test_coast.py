@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 
 from geodl_course.chips import ChipDataset, ChipError, covers, image_files, read_chip, read_info, validate
 from geodl_course.datasets.coast import PLACES, make_coast, make_scene, scene_chips
-from geodl_course.datasets.coast_land import FIELD, FOREST, TOWN, make_parcels
+from geodl_course.datasets.coast_parcels import FIELD, FOREST, TOWN, make_parcels
 from geodl_course.datasets.coast_relief import make_relief, power_noise
 from geodl_course.datasets.coast_spectra import COVERS, REAL, SPECTRA
 from geodl_course.datasets.land_water import BANDS, is_water, kind_of, mndwi

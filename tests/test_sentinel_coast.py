@@ -58,6 +58,16 @@ def test_chips_lie_side_by_side_and_say_what_they_are(ports, tmp_path, capsys):
     assert chip.image[:, 0, 0].tolist() == [int(SEA[band] * 65535) for band in BANDS]
 
 
+def test_windows_with_pixels_that_hold_no_data_are_left_out(ports, tmp_path):
+    for file in FILES:
+        with rasterio.open(ports / f"athens/{file}.tif", "r+") as dst:
+            band = dst.read(1)
+            band[60, 130] = 0
+            dst.write(band, 1)
+    folder = import_sentinel_coast(ports, tmp_path / "coast", progress=False)
+    assert list(image_files(folder, "train")) == ["athens_0000_0000", "athens_0000_0064"]
+
+
 def test_a_pixel_is_water_by_both_numbers():
     #                        sea  dark soil  bright cloud  glint  nothing
     green = np.array([[[0.05, 0.08, 0.60, 0.06, 0.0]]])

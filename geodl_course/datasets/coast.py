@@ -1,9 +1,9 @@
 """Generated coasts: scenes of five bands at 10 m, as Sentinel-2 stores them, with a known map of what each pixel shows.
 
-A scene is relief with a sea, lakes and a meandering river (coast_relief.py); fields in parcels, woods, towns with
-streets, quays and roads (coast_land.py); beaches, shallows, silt, surf, sun glint, ships and wakes (coast_water.py);
-sun on slopes, clouds with shadows, haze, blur and noise (coast_sensor.py). Eight scenes in a row are the eight of
-PLACES, parched or green, with glint or without, in turn, so every split has them all.
+A scene is relief with a sea, lakes and a meandering river (coast_relief.py); fields in parcels, rock and woods
+(coast_land.py); towns with streets, quays and roads (coast_town.py); beaches, shallows, silt, surf, sun glint, ships
+and wakes (coast_water.py); sun on slopes, clouds with shadows, haze, blur and noise (coast_sensor.py). Eight scenes in
+a row are the eight of PLACES, parched or green, with glint or without, in turn, so every split has them all.
 
 The map has the six COVERS; clouds are not in it. covers.json says of each chip its commonest cover, the share of
 water in the map, the kind by the shares of land_water.py, and the share of cloud. The pixels alone give the same kind
@@ -29,6 +29,7 @@ from geodl_course.datasets import coast_sensor as sensor
 from geodl_course.datasets import coast_water as water
 from geodl_course.datasets.coast_relief import SEA, make_relief
 from geodl_course.datasets.coast_spectra import COVERS
+from geodl_course.datasets.coast_town import paint_port
 from geodl_course.datasets.land_water import BANDS, cut_chips, kind_of
 
 CRS = "EPSG:32632"
@@ -71,7 +72,7 @@ def make_scene(seed, size=512):
     sensor.light_slopes(albedo, relief.height, sun)
     water.paint_beach(rng, albedo, known, relief)
     if place["port"]:
-        land.paint_port(rng, albedo, known, relief)
+        paint_port(rng, albedo, known, relief)
     wet = relief.water > 0
     water.paint_water(rng, albedo, relief, silty)
     known[wet] = COVERS.index("water")

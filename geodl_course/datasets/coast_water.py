@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geodl_course.datasets.coast_land import BARE, TOWN, lay
+from geodl_course.datasets.coast_parcels import BARE, TOWN, lay
 from geodl_course.datasets.coast_relief import LAKE, RIVER, SEA, power_noise
 from geodl_course.datasets.coast_spectra import FADE, SPECTRA
 

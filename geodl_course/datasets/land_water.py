@@ -50,8 +50,8 @@ def kind_of(share):
 def cut_chips(name, pixels, transform, crs, size, say):
     """Yield the chips of `size` px that lie side by side in a scene `pixels` (C, H, W); what is left over is left out.
 
-    say(rows, columns) (slices) → what covers.json says of the chip there. Raises ChipError for a scene smaller than
-    a chip.
+    say(rows, columns) (slices) → what covers.json says of the chip there, or None for one to leave out. Raises
+    ChipError for a scene smaller than a chip.
     """
     height, width = pixels.shape[1:]
     if min(height, width) < size:
@@ -59,8 +59,10 @@ def cut_chips(name, pixels, transform, crs, size, say):
     for row in range(0, height - size + 1, size):
         for col in range(0, width - size + 1, size):
             rows, cols = slice(row, row + size), slice(col, col + size)
-            place = transform * transform.translation(col, row)
             cover = say(rows, cols)
+            if cover is None:
+                continue
+            place = transform * transform.translation(col, row)
             image = np.ascontiguousarray(pixels[:, rows, cols])
             yield Chip(f"{name}_{row:04d}_{col:04d}", image, {}, transform=place, crs=crs, cover=cover)
 

@@ -23,7 +23,8 @@ NOTE = (
 def import_sentinel_coast(raw, out, size=64, progress=True):
     """Chip folder `out` from the fetched folder `raw` of sen2ships (PORT/B02.tif ...), counts per port printed.
 
-    Returns the path. Windows do not overlap; the rest of a port at its right and lower edge is left out. Raises
+    Returns the path. Windows do not overlap; the rest of a port at its right and lower edge is left out, and so are
+    windows with pixels of 0 in all bands, which hold no data: the rule would call them land. Raises
     ChipError for bands that are not on one grid, or a port smaller than a chip.
     """
     from tqdm import tqdm
@@ -44,9 +45,11 @@ def import_sentinel_coast(raw, out, size=64, progress=True):
 
 def _chips(port, size, counts):
     pixels, transform, crs = read_bands(port)
-    water = is_water(pixels)
+    water, empty = is_water(pixels), ~pixels.any(0)
 
     def say(rows, cols):
+        if empty[rows, cols].any():
+            return None
         share = float(water[rows, cols].mean())
         counts[port.name][kind_of(share)] += 1
         return {"water": round(share, 6), "kind": kind_of(share), "port": port.name}
