@@ -19,7 +19,7 @@
 # **Time:** 75 minutes, two of them for the computer; exercises 40 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Show of hands: who has mapped buildings with a semantic model, and then had to count them? That is the problem.
+# (2 min) Who has mapped buildings with a semantic model, and then had to count them?
 
 # %%
 import copy
@@ -41,6 +41,7 @@ from geodl_course import datasets, diagrams, evaluation, mask_plots, plots, teac
 from geodl_course.chips import ChipDataset, boxes_from_instances, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import missed_by_trait, stored
+from geodl_course.models.layers import start_small
 from geodl_course.models.unet_id import unet_id_paper
 from geodl_course.plumbing import check_batch, check_masks
 from geodl_course.teaching import check, check_same
@@ -223,9 +224,8 @@ for ax, name, drawn in zip(axes[1:], MAPS, maps_of(truth[crowded[0]])[0]):
     mask_plots.show_heat(drawn, ax, name)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Find a shared wall: dark in the inner map, bright in the border map, invisible in the middle. Then ask what happens
-# to these distances at 10 m a pixel: nothing would be left of any building. `scale` exists for that, and below about
-# five pixels of width the method ends.
+# (3 min) Find a shared wall: dark in the inner map, bright in the border map, invisible in the middle. At 10 m a pixel
+# nothing would be left of any building: `scale` exists for that.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · And back: from maps to instances
@@ -299,14 +299,15 @@ pd.DataFrame({name: judged(p, inner) for name, p in answers.items()}, index=["BC
 _ = diagrams.draw_flow(*diagrams.unet_id_flow(size=budget.chip))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Ask what would be lost with one U-Net of three output channels. It is three times cheaper; what three encoders are
-# worth could be measured: do it.
+# (4 min) Ask what would be lost with one U-Net of three output channels. It is three times cheaper, and ours starts as one.
 
 # %% slideshow={"slide_type": "skip"} mirror="models.unet_id:unet_settings,models.unet_id:unet_id_settings,models.unet_id:make_path"
 
 # %% slideshow={"slide_type": "skip"} mirror="models.settings:change,models.unet_id_instances:find_instances,models.unet_id_instances:describe,models.unet_id_instances:Instances"
 
-# %% mirror="models.unet_id_layers:refine_block,models.unet_id_layers:full_size,models.unet_id:draw_goals,models.unet_id_layers:check_sides,models.unet_id:network_input,models.unet_id:check_maps"
+# %% slideshow={"slide_type": "skip"} mirror="models.unet_id:draw_goals"
+
+# %% mirror="models.unet_id_layers:refine_block,models.unet_id_layers:full_size,models.unet_id_layers:check_sides,models.unet_id:network_input,models.unet_id:check_maps"
 
 # %% mirror="models.unet_id:UNetID"
 
@@ -323,8 +324,7 @@ for name, one in {"paper": paper, "here": model}.items():
           f"{sum(p.numel() for p in one.refine.parameters()):,} in the refinement")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Three times 7.76 million, and a refinement that costs next to nothing: 61 thousand. No dense layer anywhere, so a
-# trained network takes larger chips too.
+# (3 min) Three times 7.76 million, and a refinement of 61 thousand. No dense layer, so larger chips fit too.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Whom it has to beat, and how both learn
@@ -504,7 +504,7 @@ if runs:
 # | accuracy | **?** not quoted: no copy that we saw is complete | the tables above |
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Write down what you could not read. Whoever has the paper at hand can fill in the question marks.
+# (3 min) Whoever has the paper at hand can fill in the question marks.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 11 · Real buildings

@@ -58,9 +58,8 @@ class UNetID(nn.Module):
         images = network_input(images, self.settings)
         own = [path(images) for path in self.paths]
         together = torch.cat(own, dim=1).sigmoid()
-        refined = [refine(together) for refine in self.refine]
-        if self.settings["add"]:
-            refined = [before + more for before, more in zip(own, refined, strict=True)]
+        kept = self.settings["add"]  # True and False count as 1 and 0
+        refined = [refine(together) + kept * before for refine, before in zip(self.refine, own, strict=True)]
         return full_size(refined, self.settings["stride"])
 
     def forward(self, images, targets=None):
