@@ -448,7 +448,7 @@ longer, real, ablation = map(stored, ("quick_mask_rcnn_valley_fills", "parity_ma
 variants = list(ablation[0]) if ablation else []
 rows = {"valley fills, 120 s": {"ours": [run["AP50"] for run in longer]},
         "real roofs, 300 steps": {who: [run[who]["AP50"] for run in real] for who in ("ours", "torchvision")},
-        "towns, 300 steps": {name: [run[name]["AP50"] for run in ablation] for name in variants}}
+        **{f"towns, {name}": {"ours": [run[name]["AP50"] for run in ablation]} for name in variants}}
 plots.plot_seeds(rows, "mask AP50 on validation chips, one point a seed")
 plt.show()
 lost = [{"instead": name, "figure": f"mask {key}", **{f"seed {i}": run[variants[0]][key] - run[name][key]
