@@ -3,7 +3,8 @@
 What a chip is comes from its own pixels by the rule of land_water.py: nobody mapped it. Sun glint raises MNDWI's
 denominator and lowers its distance from 0 (median of Algiers' water 0.09, of Durban's 0.82), so glinting water breaks
 into specks of land and its chips may be "mixed" or even "land": of 10 of the 512 chips of land more than half the
-pixels are as dark as water in NIR (below 0.08), 9 of them in Algiers and Athens. Ships, quays and surf make water chips mixed as well.
+pixels are as dark as water in NIR (below 0.08), 9 of them in Algiers and Athens. Ships, quays and
+surf make water chips mixed as well.
 
 Split by port, as sen2ships: Busan and Casablanca validate, the others train; no test port. Each entry of covers.json
 also names its port. Values are 16 bit as published; dividing by 65535 gives about reflectance.
