@@ -48,7 +48,7 @@ def test_vae_learns_land_only_and_every_score_is_judged(stored, monkeypatch):
         return original(model, train, **settings | {"batch_size": 2}, progress=False)
 
     monkeypatch.setattr(vae.training, "fit", fit)
-    vae.main(["--data", stored, "--seeds", "3", "--seconds", "0.2"])
+    vae.main(["--data", stored, "--seeds", "3", "--steps", "2"])
     [run] = results.runs("vae_shore")
     assert run["seed"] == 3 and learned == [{"land"}] * 2
     assert set(run["figures"]) == {"red, green, blue", "five bands"}
@@ -70,7 +70,7 @@ def test_codes_and_files_are_measured_on_the_same_chips(stored, monkeypatch):
     quiet = {"batch_size": 4, "progress": False}
     monkeypatch.setattr(compression.training, "fit", lambda *given, **settings: original(*given, **settings | quiet))
     monkeypatch.setattr(compression, "LATENTS", (2,))
-    compression.main(["--data", stored, "--seconds", "0.2"])
+    compression.main(["--data", stored, "--steps", "2"])
     [run] = results.runs("compression_shore")
     figures = run["figures"]
     own = figures["autoencoder, 2 x 16 numbers"]

@@ -1,6 +1,6 @@
 """What do an autoencoder's codes cost and lose on real chips, beside JPEG and PNG?
 
-    python -m tests.benchmarks.compression        # about two minutes on two cores
+    python -m tests.benchmarks.compression        # about four minutes on two cores
 
 Autoencoders with codes of several sizes learn from all chips of the training ports, red, green and blue; their codes of
 chips from other ports are quantised and counted by their entropy. JPEG and PNG write the same chips, eight bits a band
@@ -19,7 +19,7 @@ from geodl_course.models.vae import autoencoder
 from tests.benchmarks import results
 from tests.benchmarks.vae import COLOURS
 
-SECONDS, LATENTS, BITS, QUALITIES = 35, (4, 16, 64), (8, 6, 5, 4, 3, 2), (1, 5, 10, 20, 30, 50, 75, 90)
+STEPS, LATENTS, BITS, QUALITIES = 300, (4, 16, 64), (8, 6, 5, 4, 3, 2), (1, 5, 10, 20, 30, 50, 75, 90)
 COMMAND = "python -m tests.benchmarks.compression"
 
 
@@ -71,7 +71,7 @@ def with_images(images, rate_and_found):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="sentinel_coast")
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
     train, val = (training.open_chips(chosen.data, split).pick_bands(COLOURS) for split in ("train", "val"))
@@ -83,7 +83,7 @@ def main(arguments=None):
     for latent in LATENTS:
         torch.manual_seed(chosen.seed)
         model = autoencoder(len(COLOURS), latent)
-        history = training.fit(model, train, seconds=chosen.seconds, batch_size=32, seed=chosen.seed)
+        history = training.fit(model, train, steps=chosen.steps, batch_size=16, seed=chosen.seed)
         told = {"steps": history.step, "bytes of the decoder": bytes_of(model.decoder)}
         figures[f"autoencoder, {latent} x 16 numbers"] = told | coded(model, learned, images, val.info)
     for name, points in figures.items():
