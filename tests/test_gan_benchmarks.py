@@ -35,6 +35,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(dcgan, "WATCH_EVERY", 2)
     for module in (dcgan, gan_losses):
         monkeypatch.setitem(module.QUICK["model"], "width", 2)
+        monkeypatch.setitem(module.QUICK["model"], "critic_width", 2)
         monkeypatch.setitem(module.QUICK["fit"], "batch_size", 8)
     path = save_npz(tmp_path / "tiny.npz", tiny_covers(), tiny_covers("val", 20, 1), tiny_covers("test", 20, 2))
     save_npz(tmp_path / "tiny_covers.npz", tiny_covers(seed=3))

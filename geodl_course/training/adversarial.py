@@ -23,7 +23,7 @@ from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, share
 from geodl_course.training.progress import History, progress_bar
 
 QUICK = {  # for two cores and two minutes; not as in the paper: width, batch, learning rate, mean of the last steps
-    "model": {"width": 16},
+    "model": {"width": 16, "critic_width": 8},
     "fit": {"batch_size": 16, "lr": 5e-4, "average": 0.998},
 }
 
