@@ -264,14 +264,8 @@ for name, found in {"inner map, grown": back, "connected pieces": pieces}.items(
 # $$L = \text{BCE} + 1 - \frac{2\sum p\,t + 1}{\sum p + \sum t + 1}$$
 #
 # with p the probability and t the target of each pixel, for each of the three maps; their sum is the loss.
-#
-# A wall that two houses share is a handful of pixels, and getting it wrong costs next to nothing. So pixels **between
-# two neighbours** count more, as in the U-Net's own paper: here six times. Ours is a plain window, not their formula.
 
-# %% mirror="models.unet_id_targets:wall_weights,models.unet_id:map_losses"
-
-weights = wall_weights(targets.masks, targets.valid, extra=5.0)
-print(f"pixels between two neighbours: {100 * (weights > 1).float().mean():.1f} % of these eight busy chips")
+# %% mirror="models.unet_id:map_losses,models.unet_id:draw_goals"
 
 def judged(p, t):
     """BCE and Dice loss of probabilities (B, H, W) for a target (B, H, W)."""
@@ -305,8 +299,6 @@ _ = diagrams.draw_flow(*diagrams.unet_id_flow(size=budget.chip))
 
 # %% slideshow={"slide_type": "skip"} mirror="models.settings:change,models.unet_id_instances:find_instances,models.unet_id_instances:describe,models.unet_id_instances:Instances"
 
-# %% slideshow={"slide_type": "skip"} mirror="models.unet_id:draw_goals"
-
 # %% mirror="models.unet_id_layers:refine_block,models.unet_id_layers:full_size,models.unet_id_layers:check_sides,models.unet_id:network_input,models.unet_id:check_maps"
 
 # %% mirror="models.unet_id:UNetID"
@@ -315,7 +307,7 @@ _ = diagrams.draw_flow(*diagrams.unet_id_flow(size=budget.chip))
 shape = {"base": budget.base, "stride": budget.stride, "depth": budget.depth, "norm": True}
 smallest = int(np.quantile([mask.sum() for one in evaluation.targets_of(towns) for mask in one["masks"]], 0.01))
 torch.manual_seed(0)
-model = UNetID(add=True, walls={"extra": 5.0}, instances={"smallest": smallest}, **shape)
+model = UNetID(add=True, instances={"smallest": smallest}, **shape)
 print("maps", tuple(model.logits(images).shape), "losses", list(model(images, targets)))
 with torch.device("meta"):                                # counts, nothing is computed
     paper = unet_id_paper()
@@ -329,9 +321,8 @@ for name, one in {"paper": paper, "here": model}.items():
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Whom it has to beat, and how both learn
 #
-# The same U-Net once, connected pieces for instances. Four decisions are ours, the paper is silent on them:
+# The same U-Net once, connected pieces for instances. Three decisions are ours, the paper is silent on them:
 #
-# - chips on which buildings touch are few, so both models see them **four times as often**;
 # - **batch norm** after each convolution, for both: without it the same seconds teach much less of unseen towns;
 # - the three U-Nets **start as one** that has learned all three maps: a step of three costs three times as much;
 # - what refining says is **added** to each U-Net's own map, and is 0 at first: a start that loses nothing.
@@ -341,13 +332,11 @@ for name, one in {"paper": paper, "here": model}.items():
 # %% mirror="models.unet_id:UNet,models.unet_id:start_from"
 
 # %%
-close = [i for i in range(len(towns)) if touching(towns[i][1]["masks"]).any()]
-often = towns.take([*range(len(towns)), *close * 3])
 plain = UNet(instances={"smallest": smallest}, **shape)
-fit(plain, often, steps=budget.plain_steps)
+fit(plain, towns, steps=budget.plain_steps)
 single = UNet(maps=MAPS, **shape)
-fit(single, often, steps=budget.single_steps)
-history = fit(start_from(model, single), often, steps=budget.unet_id_steps, lr=1e-3, seed=1)
+fit(single, towns, steps=budget.single_steps)
+history = fit(start_from(model, single), towns, steps=budget.unet_id_steps, lr=5e-4, seed=1)
 _ = plots.plot_history(history)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
@@ -401,6 +390,7 @@ plots.name_below(figure, plots.outcome_lines())
 # further training would repair.
 
 # %%
+close = [i for i in range(len(towns)) if touching(towns[i][1]["masks"]).any()]
 hardest = towns.take(sorted(close, key=lambda i: -int(touching(towns[i][1]["masks"]).sum()))[:2])
 objects = [one["masks"] for one in evaluation.targets_of(hardest)]
 by_heart, (figure, axes) = {}, plots.grid(4, columns=4, size=1.4)
@@ -496,7 +486,6 @@ if runs:
 # | each path | U-Net, 32 to 512 channels, ELU | 16 to 128 channels, ELU, half the resolution |
 # | refinement | maps concatenated, two more convolutions; 64 and 32 channels **?** | 32 and 16 channels, added |
 # | batch norm; start of the three | none in the figure; **?** | yes; as one U-Net of three maps |
-# | weight of walls | **?** | 6 : 1 |
 # | border of each instance by itself | **?** | yes |
 # | an instance that vanishes | **?** | keeps its innermost pixel |
 # | loss, optimiser | **?** (ports: BCE + Dice, Adam) | BCE + Dice, AdamW |

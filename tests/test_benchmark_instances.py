@@ -44,9 +44,6 @@ def terraces(split, number):
 
 def test_both_models_are_measured_and_the_table_shows_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GEODL_RESULTS", str(tmp_path / "docs" / "results"))
-    train = terraces("train", 24).pick_classes(["building"])
-    chosen = instances.chosen_chips(train)
-    assert len(chosen) == 16 + 2 + 4 * 8  # 8 chips of each kind: a fifth of the empty ones, the pairs five times
     stored = str(save_npz(tmp_path / "towns.npz", terraces("train", 24), terraces("val", 6)))
     instances.main(["--data", stored, "--seeds", "3", "--seconds", "0.3", "--keep", str(tmp_path / "kept")])
     [run] = results.runs("unet_id_towns")

@@ -22,7 +22,7 @@ from geodl_course.models.unet_id import (
     unet_three_maps,
 )
 from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
-from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing, wall_weights
+from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing
 
 SIDE = 64
 
@@ -247,16 +247,12 @@ def test_three_u_nets_start_as_one_that_knows_all_three_maps():
         start_from(unet_id(base=8), single)
 
 
-def test_walls_weigh_more_for_those_who_ask():
-    masks, valid = boxes_as_masks((10, 10, 20, 20), (20, 10, 30, 20), (36, 10, 46, 20), (10, 50, 20, 60))
-    weights = wall_weights(masks, valid, extra=5.0, reach=2)
-    expected = torch.ones(1, 1, SIDE, SIDE)
-    expected[..., 8:22, 18:22] = 6.0  # up to 2 px from both houses that share the wall x = 20; others are 6 px apart
-    assert torch.equal(weights, expected)
-    targets = Targets(torch.zeros(1, 4, 4), torch.ones(1, 4).long(), valid, masks)
-    assert draw_goals(targets, unet_id(base=2).settings)[1].max() == 6
-    segment, nothing = draw_goals(targets, unet(base=2).settings)
-    assert torch.equal(segment, masks.any(1, keepdim=True).float()) and nothing is None
+def test_each_network_learns_its_own_maps():
+    masks, valid = boxes_as_masks((10, 10, 20, 20), (20, 10, 30, 20))
+    targets = Targets(torch.zeros(1, 2, 4), torch.ones(1, 2).long(), valid, masks)
+    goals = draw_goals(targets, unet_three_maps(base=2).settings)
+    assert torch.equal(goals, unet_id_targets(masks, valid)) and goals[0, 2].sum() < goals[0, 1].sum()
+    assert torch.equal(draw_goals(targets, unet(base=2).settings), goals[:, 1:2])
 
 
 @pytest.mark.parametrize("make", [unet_id, unet, unet_three_maps])

@@ -3,7 +3,7 @@ part of each object, whose maps are refined together; and the plain U-Net that i
 
 From the paper's abstract and its figure of the network; that each path ends in convolutions of 64 and 32 channels is
 what three independent ports agree on. The quick model is narrower, works at half the resolution and with batch norm;
-refining adds to its maps, and walls between neighbours count more.
+refining adds to its maps.
 """
 
 import torch
@@ -13,34 +13,26 @@ from torch import nn
 from geodl_course.models.settings import change
 from geodl_course.models.unet_id_instances import Instances, find_instances
 from geodl_course.models.unet_id_layers import UNetPath, check_sides, full_size, refine_block
-from geodl_course.models.unet_id_targets import MAPS, unet_id_targets, wall_weights
+from geodl_course.models.unet_id_targets import MAPS, unet_id_targets
 from geodl_course.plumbing import check_batch, check_masks
 
 SMALL = {"stride": 2, "depth": 3, "norm": True, "instances": {"smallest": 120}}  # what two cores train in 120 s
-WALLS = {"extra": 5.0, "reach": 3}  # walls are one pixel in a hundred: without this they are learned last
 
 
-def map_losses(logits, goals, names, weights=None):
-    """Logits and goals (B, N, H, W) → {name of map: binary cross-entropy + Dice loss}, each of the whole batch.
-
-    weights (B, 1, H, W): how much each pixel counts; without, all count alike.
-    """
-    weights = torch.ones_like(goals[:, :1]) if weights is None else weights
-    each = F.binary_cross_entropy_with_logits(logits, goals, reduction="none")
+def map_losses(logits, goals, names):
+    """Logits and goals (B, N, H, W) → {name of map: binary cross-entropy + Dice loss}, each of the whole batch."""
+    each = F.binary_cross_entropy_with_logits(logits, goals, reduction="none").mean(dim=(0, 2, 3))
     chance = logits.sigmoid()
-    values = each / weights.mean(), chance * goals, chance + goals
-    entropy, both, either = ((value * weights).sum(dim=(0, 2, 3)) for value in values)
+    both, either = (chance * goals).sum(dim=(0, 2, 3)), (chance + goals).sum(dim=(0, 2, 3))
     dice = 1 - (2 * both + 1) / (either + 1)  # 1: nothing there and nothing found is a loss of 0
-    return dict(zip(names, entropy / goals[:, 0].numel() + dice, strict=True))
+    return dict(zip(names, each + dice, strict=True))
 
 
 def draw_goals(targets, settings):
-    """Targets with masks → the maps to learn (B, N, H, W), and how much each pixel counts (B, 1, H, W)."""
-    masks, valid, walls = targets.masks, targets.valid, settings["walls"]
+    """Targets with masks → the maps to learn (B, N, H, W)."""
     if settings["maps"] == ["segment"]:
-        return (masks & valid[..., None, None]).any(dim=1, keepdim=True).float(), None
-    weights = wall_weights(masks, valid, **walls) if walls["extra"] else None
-    return unet_id_targets(masks, valid, **settings["targets"]), weights
+        return (targets.masks & targets.valid[..., None, None]).any(dim=1, keepdim=True).float()
+    return unet_id_targets(targets.masks, targets.valid, **settings["targets"])
 
 
 class UNetID(nn.Module):
@@ -66,8 +58,7 @@ class UNetID(nn.Module):
         check_maps(images, targets, self)
         logits = self.logits(images)
         if self.training:
-            goals, weights = draw_goals(targets, self.settings)
-            return map_losses(logits, goals, MAPS, weights)
+            return map_losses(logits, draw_goals(targets, self.settings), MAPS)
         maps = logits.sigmoid()
         return Instances(maps, find_instances(maps, **self.settings["instances"]).to(images.device))
 
@@ -92,8 +83,7 @@ class UNet(nn.Module):
         check_maps(images, targets, self)
         logits, names = self.logits(images), self.settings["maps"]
         if self.training:
-            goals, weights = draw_goals(targets, self.settings)
-            return map_losses(logits, goals, names, weights)
+            return map_losses(logits, draw_goals(targets, self.settings), names)
         maps = logits.sigmoid()
         return Instances(maps, find_instances(maps, **self.settings["instances"]).to(images.device))
 
@@ -137,18 +127,17 @@ def unet_settings(bands=3, base=32, maps=("segment",)):
         "norm": False,
         "maps": list(maps),
         "targets": {"shrink_by": 2, "outside": 4, "inside": 3, "scale": 1.0},
-        "walls": {"extra": 0.0, "reach": 3},  # how much more a pixel between two neighbours counts in the loss
         "instances": {"thresholds": [0.5] * len(maps), "smallest": 1},
     }
 
 
 def unet_id(classes=1, bands=3, base=16, **changes):
-    """The quick model: half the resolution, a level less, batch norm; refining adds to the maps, and walls count more.
+    """The quick model: half the resolution, a level less, batch norm; refining adds to the maps.
 
     changes: any of unet_id_settings, nested, e.g. targets={"scale": 0.75}. Raises ValueError for classes other than 1,
     KeyError for an unknown setting.
     """
-    return UNetID(bands, base, **{**SMALL, "add": True, "walls": WALLS, **one_class(classes), **changes})
+    return UNetID(bands, base, **{**SMALL, "add": True, **one_class(classes), **changes})
 
 
 def unet_id_paper(classes=1, bands=3, **changes):

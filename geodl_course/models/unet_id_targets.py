@@ -94,14 +94,3 @@ def vanishing(masks, valid, shrink_by=2, scale=1.0):
     """Which instances (B, M, H, W) shrinking leaves nothing of → (B, M) bool; the inner map holds one pixel of each."""
     [shrink_by] = in_pixels(shrink_by, scale=scale)
     return innermost(number_pixels(masks, valid), masks.shape[1], shrink_by).any(dim=(-2, -1))
-
-
-def wall_weights(masks, valid, extra=0.0, reach=3):
-    """Masks (B, M, H, W) bool and valid (B, M) → how much each pixel counts in the loss (B, 1, H, W): 1, or 1 + extra.
-
-    1 + extra within reach pixels of two instances: on a wall that they share, or in the gap between them. The U-Net's
-    paper weighs such pixels by a formula of the distances to the two nearest (Ronneberger et al. 2015, section 3).
-    """
-    numbers = number_pixels(masks, valid)
-    nearest = -widen(-torch.where(numbers > 0, numbers, numbers.numel() + 1.0), reach)
-    return 1 + extra * (widen(numbers, reach) > nearest)
