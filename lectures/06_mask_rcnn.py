@@ -460,8 +460,8 @@ pd.DataFrame(lost).round(3)                       # what is lost by it, against 
 # terrain is too easy**. One recipe made all faces, and their outlines are exact. Real faces differ by mine and age,
 # terrain by sensor, outlines by who drew them. Real roofs show such a fall, in both programs, whose points overlap.
 # The table pairs runs of one seed, so that the luck of a start cancels; where a row has both signs, nothing is shown.
-# Softmax costs about 0.07 of AP, boxes included; the paper lost 0.055. RoIPool, at our stride 4, finds as many objects,
-# so AP50 hardly moves, but draws them worse: AP75 falls most. The paper lost 0.034 of AP at stride 16, 0.07 at 32.
+# Softmax costs about 0.07 of AP, boxes included; the paper lost 0.055. RoIPool, at our stride 4, finds nearly as many
+# objects (AP50 0.02 lower) and draws them worse (AP75 0.16 lower). The paper lost 0.034 of AP at stride 16, 0.07 at 32.
 # Few seeds: trust signs, not decimals.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
