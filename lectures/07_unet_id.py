@@ -53,7 +53,7 @@ plots.course_style()
 # %%
 # All that depends on your machine: quick suits a laptop, full wants a GPU.
 budget = teaching.budget(data=("towns", "towns_512"), scenes=(5, 20), chip=(128, 512), base=(16, 32), stride=(2, 1),
-                         depth=(3, 4), plain_steps=(200, 4000), single_steps=(170, 4000), unet_id_steps=(50, 2000),
+                         depth=(3, 4), plain_steps=(190, 4000), single_steps=(150, 4000), unet_id_steps=(50, 2000),
                          heart_steps=(120, 400), real_steps=(12, 1000))
 folder = datasets.find(budget.data) or make_towns(datasets.data_root() / budget.data, budget.scenes, budget.chip)
 budget
@@ -370,7 +370,7 @@ pd.DataFrame({(where, name): counted(each, chips) for where, chips in
               for name, each in found.items()}).T
 
 # %%
-figure, axes = plots.grid(6, columns=3, size=1.5)
+figure, axes = plots.grid(6, columns=3, size=1.25)
 for row, i in enumerate(crowded[1:4:2]):
     mask_plots.show_masks(pictures[i], truth[i]["masks"], ax=axes[3 * row], title=f"{len(touch[i])} buildings")
     for column, (name, each) in enumerate(found.items(), start=1):
@@ -516,7 +516,7 @@ seen = {name: [one["masks"] for one in evaluation.detect(each, homes_val)] for n
 few = range(min(4, len(homes_val)))
 where = "Kampala: labels and predictions" if real else "GENERATED towns, not real buildings"
 figure = mask_plots.show_mask_results([None] * len(few), [seen["and trained on"][i] for i in few],
-                                      [standing[i] for i in few], size=1.35)
+                                      [standing[i] for i in few], size=1.15)
 figure.suptitle(where, ha="left", x=0.01, fontsize=9)
 plt.show()
 print(fill(f"{homes.info.citation} Licence: {homes.info.licence}", 120))
