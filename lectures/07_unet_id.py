@@ -335,12 +335,13 @@ for name, one in {"paper": paper, "here": model}.items():
 plain = UNet(instances={"smallest": smallest}, **shape)
 fit(plain, towns, steps=budget.plain_steps)
 single = UNet(maps=MAPS, **shape)
-fit(single, towns, steps=budget.single_steps)
-history = fit(start_from(model, single), towns, steps=budget.unet_id_steps, lr=5e-4, seed=1)
+history = fit(single, towns, steps=budget.single_steps)
+fit(start_from(model, single), towns, steps=budget.unet_id_steps, lr=5e-4, seed=1)
 _ = plots.plot_history(history)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) One curve a map. Which ends highest, and why? The border: a band of seven pixels, so one pixel aside costs it most. A loss that is high is not a map that is useless.
+# (3 min) The curves are those of the one U-Net that learns all three maps; U-Net-ID goes on from there. Which end highest, and
+# why? Inner and border: most of their pixels lie near an edge, and one pixel aside costs most there.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Who counts right?
@@ -380,8 +381,8 @@ plots.name_below(figure, plots.outcome_lines())
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) Read the lower half of the table first: that is what it was built for, and after this half a minute it is no
 # better: both take a row of houses for one. A merged row counts twice against them: every house in it is missed, and the row
-# is false. In the upper half nine in ten buildings stand alone; if yours never touch, take the cheap one. So is the idea
-# wrong, or is it not learned yet? Let the room propose an experiment that tells.
+# is false. In the upper half nine in ten buildings stand alone, and there the cheap one, which had more steps, is not
+# behind. So is the idea wrong, or is it not learned yet? Let the room propose an experiment that tells.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Is it the method, or the learning?
@@ -405,7 +406,7 @@ pd.DataFrame({name: {**evaluation.instance_scores(masks, objects), "merged": sum
               for name, masks in by_heart.items()}).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Look at the last losses: the plain U-Net's is next to nothing. Its map is perfect, and it still counts one house for a
+# (4 min) Look at the last losses: the plain U-Net's is small. Its map is nearly perfect, and it still counts one house for a
 # row: no training will repair that. U-Net-ID, once it has learned the walls, parts what the plain one cannot. So the method is
 # right, and on chips that it has not seen it lacks learning: one chip in ten shows houses that touch, and the wall between
 # two roofs of like colour is a faint line, a pixel wide. What would you collect next?
@@ -422,10 +423,11 @@ i = int(np.argmax(right))                                 # the chip with most b
 part, at = (unseen[0], i) if i < len(unseen[0]) else (unseen[1], i - len(unseen[0]))
 with torch.no_grad():
     told = model(part[at][0][None].to(teaching.device())).maps[0].cpu()
-widgets.maps(pictures[i], told, truth[i]["masks"])
+widgets.maps(pictures[i], told, truth[i]["masks"], smallest=smallest)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Let the room look for a threshold that is right for every building on the chip: what parts one pair loses a hut. Move **border** last: it only moves walls, the inner map decides how many there are.
+# (5 min) No threshold is right for every building: what parts one pair loses a hut. Move **border** last: it only moves
+# walls, the inner map decides how many there are.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9 · What it misses
@@ -446,8 +448,8 @@ table = pd.DataFrame({f"missed by {name}": one["missed"].astype(int) for name, o
 table.assign(objects=tables["U-Net-ID"]["objects"].astype(int))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The worst four, on purpose. Both miss more than half of what stands within two pixels of a neighbour, and much of what
-# the chip's border cuts: a strip of roof has little inside to grow from. Lecture 10 returns to borders: overlap the chips.
+# (4 min) The worst four, on purpose. Both miss two in five of those within two pixels of a neighbour, and more than a quarter of
+# what the chip's border cuts: a strip of roof has little inside to grow from. Lecture 10 returns to borders: overlap the chips.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Trained longer, over several seeds
@@ -526,8 +528,8 @@ pd.DataFrame({name: {**evaluation.instance_scores(each, standing), "F1 of the ar
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Four chips: a figure from them may be off by ten points either way, so quote none. In words, since no picture may be
 # shown: the chips to learn from show villas in gardens, those to judge by a quarter of patched tin roofs, a metre apart or
-# wall to wall. The towns' weights alone find next to nothing there; a few steps on the
-# gardens of the same town help more than any further step on generated ones. More chips like those would help most.
+# wall to wall. The towns' weights find one building in five there. A few steps on the gardens of the same town bring the
+# area nearer, and no more buildings: what is found runs together. More chips like those to judge by would help most.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
