@@ -148,6 +148,15 @@ def wait_for_words(cell, words):
         time.sleep(0.1)
 
 
+def wait_for_rest(cell, still=10):
+    """Wait until the picture has been the same for `still` looks, a tenth of a second apart."""
+    seen, end = [], time.monotonic() + 20
+    while len(seen) < still or len(set(seen[-still:])) > 1:
+        assert time.monotonic() < end, "the picture never came to rest"
+        seen.append(picture_of(cell))
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("call", ["widgets.anchors(", "widgets.nms("])
 def test_before_anything_runs_there_is_a_picture(page, call):
     cell = scroll_to(page, cell_number(call))
@@ -193,6 +202,7 @@ def test_maps_follow_keyboard_and_mouse(lab, page):
     assert read_out_of(cell).startswith("2 instances: 2 of 2 objects found")
     press(cell, "inner >", "ArrowRight", 9, "0 instances: 0 of 2")
     press(cell, "inner >", "ArrowLeft", 9, "2 instances: 2 of 2")
+    wait_for_rest(cell)  # a picture that comes in while the mouse is down would move the button away from it
     cell.get_by_role("button", name="grow from the inner map", exact=True).click()
     wait_for_words(cell, "1 instance: 1 of 2 objects found")
     other.close()
