@@ -52,9 +52,9 @@ def chip_folder(scene, objects, tmp_path):
     return chip_scene(scene, objects, tmp_path / "tiny", class_field="type", size=32, split="train", progress=False)
 
 
-@pytest.fixture
-def figures():
-    """Figures in the course's look, drawn without a screen and closed afterwards."""
+@pytest.fixture(autouse=True)
+def course_look():
+    """Every test draws in the course's look, without a screen, whatever an earlier one has set or left open."""
     import matplotlib
     import matplotlib.pyplot as plt
 

@@ -27,7 +27,6 @@ NODES = {
     "features": (2, 0, "data", "features\n(B, 96, 32, 32)\nstride 4"),
     "loss": (2, 1, "loss", "loss"),
 }
-pytestmark = pytest.mark.usefixtures("figures")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_instances_are_those_of_the_model():
 def test_pieces_of_the_segment_merge_neighbours():
     data = widgets.maps_compute(state(grow=False))
     assert data.ids.max() == 2 and (data.found, data.false, data.missed) == (2, 0, 1)  # the pair fits one: IoU 20 / 36
-    assert "pieces of the segment map" in widgets.maps_draw(data).axes[0].get_title()
+    assert "pieces of the segment map" in widgets.maps_draw(data).axes[0].get_title(loc="left")
 
 
 def test_thresholds_work_each_on_its_map():
@@ -81,7 +81,7 @@ def test_drawing_shows_what_was_computed_and_reuses_its_artists():
              if a.get_gid()}
     assert drawn["instances"] == drawn["edges inner"] == 0 and drawn["edges segment"] == 2 * (36 + 20) + 2 * (12 + 10)
     assert drawn["truth"] == 2 * (16 + 20) + 2 * (20 + 20) + 2 * (12 + 10)
-    assert [axes.get_title().split(":")[0] for axes in figure.axes[1:]] == [
+    assert [axes.get_title(loc="left").split(":")[0] for axes in figure.axes[1:]] == [
         "border > 0.30", "segment > 0.50", "inner > 0.95"]  # fmt: skip
     first = widgets.png(figure)
     widgets.maps_draw(widgets.maps_compute(dataclasses.replace(data.state, inner=0.5)), figure)

@@ -1,7 +1,6 @@
 """Figures of masks: who gets which colour, what counts as found, where a mask lies. Their looks were judged by eye."""
 
 import numpy as np
-import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
@@ -9,7 +8,6 @@ from matplotlib.contour import ContourSet
 from geodl_course import mask_plots, plots
 
 IMAGE = np.zeros((1, 24, 32), np.uint8)
-pytestmark = pytest.mark.usefixtures("figures")
 
 
 def masks(*boxes):

@@ -116,7 +116,7 @@ def test_drawing_shows_what_was_computed_and_reuses_its_artists():
     assert art["threshold"].get_xdata() == [data.threshold] * 2 and art["threshold"].axes.get_xscale() == "log"
     assert art["row strange"].get_text() == "water"
     assert np.array_equal(art["error"].get_array(), data.views["error"])
-    assert art["error"].axes.get_title().startswith("|error| in nir, mean square 0.2")
+    assert art["error"].axes.get_title(loc="left").startswith("|error| in nir, mean square 0.2")
     said = [text.get_text() for text in art["strip"].axes.texts]
     assert len(said) == 8 and all(word in ("passed", "found", "missed", "false alarm") for word in
                                   (text.split("\n")[1] for text in said))  # fmt: skip
