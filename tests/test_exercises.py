@@ -148,6 +148,28 @@ def boundary_iou(a, b, width, border=1.0, both=torch.mul):
     return (a & b).sum((1, 2)) / (a | b).sum((1, 2))
 
 
+def numbers_in_use(mean, log_variance, least, average=True):
+    nats = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance)
+    return int(((nats.mean(0) if average else nats.amax(0)) > least).sum())
+
+
+def code_distance(codes, learned, turned=lambda covariance: covariance, centred=True):
+    away = codes - learned.mean(0) * centred
+    return (away @ torch.linalg.inv(turned(torch.cov(learned.T))) * away).sum(1)
+
+
+def worst_window(errors, side, stride=1, over=torch.amax):
+    return over(torch.nn.functional.avg_pool2d(errors.mean(1, keepdim=True), side, stride).flatten(1), dim=1)
+
+
+def cheapest(scores, strange, share, cost_missed, cost_false, highest=float("inf")):
+    def cost(threshold):
+        missed, false = (scores[strange] < threshold).double().mean(), (scores[~strange] >= threshold).double().mean()
+        return float(share * cost_missed * missed + (1 - share) * cost_false * false)
+
+    return min([*scores.tolist(), *([highest] if highest else [])], key=cost)
+
+
 RIGHT = {
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
@@ -160,7 +182,8 @@ RIGHT = {
     "04.1": number_of_boxes, "04.2": focal_loss, "04.3": arcgis_shapes,
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
     "06.1": one_owner, "06.2": inside_share, "06.3": best_score, "06.4": boundary_iou,
-    "07.1": soft_dice, "07.2": gap_weights, "07.3": split_by_shrinking}
+    "07.1": soft_dice, "07.2": gap_weights, "07.3": split_by_shrinking,
+    "09.1": numbers_in_use, "09.2": code_distance, "09.3": worst_window, "09.4": cheapest}
 
 WRONG = {
     "00.1": {
@@ -284,6 +307,30 @@ WRONG = {
         "components": lambda segment, pixels: torch.from_numpy(ndimage.label(segment)[0]),
         "not grown back": lambda segment, pixels: split_by_shrinking(segment, pixels, grow=False),
         "grown over the edge": lambda segment, pixels: split_by_shrinking(segment, pixels, bound=False),
+    },
+    "09.1": {
+        "the strangest chip decides": lambda *given: numbers_in_use(*given, average=False),
+        "nats of all chips": lambda mean, log_variance, least: numbers_in_use(mean, log_variance, least / len(mean)),
+        "chips, not numbers": lambda mean, log_variance, least: numbers_in_use(mean.T, log_variance.T, least),
+    },
+    "09.2": {
+        "not centred": lambda codes, learned: code_distance(codes, learned, centred=False),
+        "each number by itself": lambda codes, learned: code_distance(codes, learned, lambda c: c.diag().diag()),
+        "as the crow flies": lambda codes, learned: code_distance(codes, learned, lambda c: torch.eye(len(c))),
+        "not squared": lambda codes, learned: code_distance(codes, learned).sqrt(),
+    },
+    "09.3": {
+        "the whole chip": lambda errors, side: errors.mean((1, 2, 3)),
+        "side by side": lambda errors, side: worst_window(errors, side, stride=max(2, side // 2)),
+        "the best window": lambda errors, side: worst_window(errors, side, over=torch.amin),
+        "the worst pixel": lambda errors, side: worst_window(errors, 1),
+    },
+    "09.4": {
+        "the sample's share": lambda scores, strange, share, *costs, **more: cheapest(
+            scores, strange, float(strange.double().mean()), *costs, **more),
+        "costs forgotten": lambda scores, strange, share, cost_missed, cost_false: cheapest(
+            scores, strange, share, 1.0, 1.0),
+        "flags always": lambda *given, **more: cheapest(*given, **more, highest=None),
     },
     "05.1": {
         "corners, not centres": lambda boxes, size, grid: objects_lost(boxes[:, [0, 1, 0, 1]], size, grid),
