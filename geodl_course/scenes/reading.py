@@ -1,0 +1,132 @@
+"""A scene of any size, read window by window at the resolution that a model was trained at."""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from geodl_course.windows import windows
+
+SAME = 0.02  # resolutions that differ by less than this share count as equal, and nothing is resampled
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A raster as a model sees it. height, width: in pixels of `resolution` metres, the model's; transform, crs: from
+    these pixels to the map; zoom: pixels of the file per pixel of the model; bands: their numbers in the file, from 1.
+    """
+
+    path: str
+    bands: tuple
+    height: int
+    width: int
+    zoom: float
+    transform: object
+    crs: object
+
+    def bounds(self, corner, size):
+        """Left, bottom, right, top on the map of the window at corner (row, col)."""
+        row, col = corner
+        ends = [self.transform * (col + dx * size, row + dy * size) for dx in (0, 1) for dy in (0, 1)]
+        x, y = zip(*ends, strict=True)
+        return min(x), min(y), max(x), max(y)
+
+
+def open_scene(path, data, bands=None):
+    """Raster file (GeoTIFF, COG, VRT) → Scene for a model trained on `data` (bands, resolution in metres).
+
+    bands: numbers from 1 in the model's order; without them those that bear the model's names, or all, if there are as
+    many as the model has. A rotated raster is mapped as it lies. Raises ValueError for a raster without CRS, in
+    degrees, or without these bands.
+    """
+    import rasterio
+
+    try:
+        source = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        raise ValueError(f"{path}: cannot be read as a raster ({error}). Check path and format.") from error
+    with source:
+        if source.crs is None:
+            raise ValueError(f"{path} has no CRS, so nothing found in it has a place or a size. Assign the one it was "
+                             "made in, for example: rio edit-info --crs EPSG:32636 scene.tif")
+        if not source.crs.is_projected:
+            raise ValueError(f"{path} is in degrees ({source.crs}); areas need metres. Warp it first, for example: "
+                             "rio warp scene.tif metres.tif --dst-crs EPSG:32636")
+        chosen = tuple(bands or pick_bands(source, data["bands"]))
+        if len(chosen) != len(data["bands"]) or not all(1 <= band <= source.count for band in chosen):
+            raise ValueError(f"bands {list(chosen)}: the model takes {len(data['bands'])} "
+                             f"({', '.join(data['bands'])}), and {path} has bands 1 to {source.count}")
+        cell = abs(source.transform.determinant) ** 0.5 * source.crs.linear_units_factor[1]
+        zoom = data["resolution"] / cell
+        zoom = 1.0 if abs(zoom - 1) < SAME else zoom
+        height, width = (max(1, round(side / zoom)) for side in source.shape)
+        transform = source.transform * source.transform.scale(source.width / width, source.height / height)
+        return Scene(str(path), chosen, height, width, zoom, transform, source.crs)
+
+
+def pick_bands(source, names):
+    """Numbers of the bands that bear these names, else of all bands, if there are as many."""
+    held = [(name or "").lower() for name in source.descriptions]
+    if all(name.lower() in held for name in names):
+        return [held.index(name.lower()) + 1 for name in names]
+    if source.count == len(names):
+        return range(1, source.count + 1)
+    raise ValueError(f"{source.name} has {source.count} bands ({', '.join(filter(None, held)) or 'without names'}); "
+                     f"the model takes {', '.join(names)}. Say which those are: bands=[...], numbered from 1")
+
+
+def corners(scene, size, overlap):
+    """Upper left corners [(row, col), ...] of the windows over a scene; the last ones are shifted inward."""
+    return windows(scene.height, scene.width, size, overlap)
+
+
+def read_window(source, scene, corner, size):
+    """Open raster, Scene, corner (row, col) → pixels (C, size, size) float32, valid (size, size).
+
+    Where the file is finer than the model, cells are averaged, where it is coarser, interpolated. Outside the scene,
+    and where any band has no data or no number, valid is False and the pixels are 0.
+    """
+    from rasterio.enums import Resampling
+    from rasterio.windows import Window
+
+    (row, col), high, wide = corner, min(size, scene.height - corner[0]), min(size, scene.width - corner[1])
+    per_row, per_col = source.height / scene.height, source.width / scene.width
+    window = Window(col * per_col, row * per_row, wide * per_col, high * per_row)
+    how = {"window": window, "out_shape": (len(scene.bands), high, wide), "indexes": list(scene.bands)}
+    if scene.zoom != 1:
+        how["resampling"] = Resampling.average if scene.zoom > 1 else Resampling.bilinear
+    pixels, held = np.zeros((len(scene.bands), size, size), np.float32), np.zeros((size, size), bool)
+    read = source.read(**how).astype(np.float32)
+    held[:high, :wide] = np.isfinite(read).all(axis=0) & (source.read_masks(**how) > 0).all(axis=0)
+    pixels[:, :high, :wide] = np.where(held[:high, :wide], read, 0)
+    return pixels, held
+
+
+def standardise(pixels, valid, data):
+    """Pixels (C, H, W) → (x - mean) / std of each band, 0 where there is no data, as ChipDataset gives chips."""
+    mean, std = (np.array(data[name], np.float32)[:, None, None] for name in ("mean", "std"))
+    return np.where(valid, (pixels - mean) / std, np.float32(0))
+
+
+def read_batch(source, scene, at, size, data):
+    """Windows with corners `at` → images (B, C, size, size) float32, valid (B, size, size), the corners of these, and
+    {corner: why} of those that could not be read in two tries. Windows without any data are left out.
+    """
+    images, held, found, failed = [], [], [], {}
+    for corner in at:
+        try:
+            pixels, valid = read_twice(source, scene, corner, size)
+        except Exception as error:  # GDAL's errors come in many kinds
+            failed[corner] = " ".join(str(error).split())
+            continue
+        if valid.any():
+            images.append(standardise(pixels, valid, data))
+            held.append(valid)
+            found.append(corner)
+    return images, held, found, failed
+
+
+def read_twice(source, scene, corner, size):
+    with contextlib.suppress(Exception):
+        return read_window(source, scene, corner, size)
+    return read_window(source, scene, corner, size)

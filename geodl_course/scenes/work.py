@@ -1,0 +1,88 @@
+"""What one mapping of a scene is made of, and how it is kept on disk until the map is whole."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from geodl_course.scenes import objects as objects_file
+from geodl_course.scenes.objects import Objects
+from geodl_course.scenes.reading import Scene
+from geodl_course.training.checkpoints import blame, replace_file
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a block of windows needs to be done, wherever it is done. model: folder of the checkpoint; data: which
+    images it takes (classes, bands, mean, std, resolution)."""
+
+    scene: Scene
+    model: str
+    data: dict
+    size: int
+    batch_size: int
+    score: float
+    device: str
+
+
+@dataclass
+class Block:
+    """What came out of a block of windows: objects, failed {corner: why}, seconds by kind, windows that hold data."""
+
+    objects: Objects
+    failed: dict
+    seconds: dict
+    windows: int
+
+
+@contextlib.contextmanager
+def open_work(out):
+    """Folder for what is done before the map `out` is whole: OUT.parts, which an interrupted run finds again."""
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    folder = Path(f"{out}.parts")
+    folder.mkdir(exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)  # only where nothing went wrong
+
+
+def begin(folder, job, overlap):
+    """Note in folder what is being done; raises ValueError where something else was begun there."""
+    note, scene = folder / "job.json", Path(job.scene.path)
+    state = scene.stat() if scene.exists() else None  # /vsicurl/ and other names of GDAL are no files
+    weights = hashlib.sha256((Path(job.model) / "model.safetensors").read_bytes()).hexdigest()
+    said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "model": weights, "overlap": overlap,
+            "changed": state and state.st_mtime, "bytes": state and state.st_size, "device": None}  # fmt: skip
+    said = json.loads(json.dumps(said))
+    if note.exists():
+        with blame(note, f"is damaged: delete {folder} to begin again"):
+            then = json.loads(note.read_text("utf-8"))
+        other = sorted(name for name in said if then.get(name) != said[name])
+        if other:
+            raise ValueError(f"{folder} holds part of a map with another {', '.join(other)}. Finish that one with the "
+                             "same settings, or delete the folder to begin again.")
+    replace_file(note, lambda path: path.write_text(json.dumps(said, indent=1), "utf-8"))
+
+
+def write_block(folder, number, block):
+    """Keep a finished Block."""
+    rest = {"failed": [[*corner, why] for corner, why in block.failed.items()], "seconds": block.seconds,
+            "windows": block.windows}  # fmt: skip
+    replace_file(folder / f"{number:06}.npz", lambda path: objects_file.save(block.objects, path))
+    replace_file(folder / f"{number:06}.json", lambda path: path.write_text(json.dumps(rest), "utf-8"))
+
+
+def read_block(folder, number):
+    """The Block of this number if it is finished, else None. Raises ValueError for a damaged one."""
+    path = folder / f"{number:06}.json"
+    if not path.exists():  # written last
+        return None
+    with blame(path, f"or its .npz is damaged: delete {folder} to begin again"):
+        rest = json.loads(path.read_text("utf-8"))
+        failed = {(row, col): why for row, col, why in rest["failed"]}
+        return Block(objects_file.load(path.with_suffix(".npz")), failed, rest["seconds"], rest["windows"])
