@@ -27,7 +27,8 @@ def numbers_in_use(answer):
 @exercise("09.2")
 def code_distance(answer):
     for number, width in ((60, 3), (200, 8)):
-        mix = torch.randn(width, width) + 2 * torch.eye(width)
+        turn = torch.linalg.qr(torch.randn(width, width)).Q
+        mix = torch.linspace(0.5, 3, width)[:, None] * turn
         learned = torch.randn(number, width) @ mix + 3 * torch.randn(width)  # numbers that go together, not about 0
         codes = torch.cat((learned[:4], learned[:4] + 4 * torch.randn(4, width)))
         centre, spread = learned.double().mean(0), np.cov(learned.double().numpy().T)
