@@ -31,6 +31,10 @@ def copies(network):
     return [value.clone() for value in network.parameters()]
 
 
+def gradients(network):
+    return [value.grad.clone() for value in network.parameters()]
+
+
 def same(network, before):
     return all(torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
 
@@ -117,8 +121,14 @@ def test_only_one_network_moves_at_a_time(loss):
     assert same(model.generator, before[0]) and not same(model.discriminator, before[1])
     assert all(p.grad is None for p in model.generator.parameters())
     before = copies(model.generator), copies(model.discriminator)
+    left = gradients(model.discriminator)
     adversarial.generator_step(model, optimisers[1], fake, make)
     assert not same(model.generator, before[0]) and same(model.discriminator, before[1])
+    assert all(map(torch.equal, gradients(model.discriminator), left))
+    left = gradients(model.generator)
+    assert all(value.any() for value in left)
+    adversarial.discriminator_step(model, optimisers[0], chips(6), fake, judge, penalty=1.0)
+    assert all(map(torch.equal, gradients(model.generator), left))
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -228,8 +238,22 @@ def test_the_mean_of_the_last_steps_is_kept():
         for mean, *each in zip(means[number], *states[: number + 1], strict=True):
             torch.testing.assert_close(mean, torch.stack(each).mean(dim=0), atol=1e-6, rtol=1e-5)
     assert same(model.discriminator, copies(plain.discriminator)) and same(model.generator, means[4])
-    statistics = model.generator[1][1].running_mean
-    assert not torch.equal(statistics, plain.generator[1][1].running_mean) and not model.training
+    assert not model.training
+
+
+def test_the_means_batch_norm_is_measured_on_its_own_images():
+    """What a norm layer takes for mean and variance are those of what comes into it, codes drawn anew."""
+    model, seen = small(), {}
+    fit_gan(model, chips(), steps=30, average=0.99, batch_size=8, lr=1e-2, progress=False)
+    norms = [layer for layer in model.generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda norm, inputs: seen.update({norm: inputs[0]}))
+    draw_samples(model, 4000, batch=4000)
+    assert len(seen) == len(norms) == 2 and all(norm.momentum == 0.1 for norm in norms)
+    for norm, maps in seen.items():
+        close = 0.1 * norm.running_var.sqrt()
+        assert ((maps.mean(dim=(0, 2, 3)) - norm.running_mean).abs() < close).all()
+        torch.testing.assert_close(maps.var(dim=(0, 2, 3)), norm.running_var, rtol=0.15, atol=0)
 
 
 def test_a_run_in_seconds_ends():

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import update_bn
 
 from geodl_course.models.dcgan import draw_codes
 from geodl_course.models.dcgan_settings import check_images
@@ -76,7 +77,7 @@ def fit_gan(
                 look(run, watch)
             run.history.stopped = bool(stop)
     if average:
-        model.generator.load_state_dict(run.mean.state_dict())
+        model.generator.load_state_dict(measured(run.mean, model.settings).state_dict())
     model.requires_grad_(True).eval()
     tell(run.history)
     return run.history
@@ -203,21 +204,34 @@ def note(run, values, seconds):
 def look(run, watch):
     """Let watch(model) see the model as it is, and keep what it returns."""
     if watch is not None:
+        own = run.model.generator
         with torch.random.fork_rng(devices=[]):
-            own, run.model.generator = run.model.generator, run.model.generator if run.mean is None else run.mean
+            run.model.generator = own if run.mean is None else measured(run.mean, run.model.settings)
             seen = watch(run.model)
-            run.model.generator = own
+        run.model.generator = own
         run.model.train()
         run.history.looks.append({"step": run.history.step, "seconds": run.history.seconds, "seen": seen})
 
 
 @torch.no_grad()
 def follow(mean, network, average, step):
-    """Move the mean's weights and statistics a little towards the network's, further in the first steps → None."""
+    """Move the mean's weights a little towards the network's, further in the first steps → None."""
     if mean is not None:
         share = max(1 - average, 1 / (step + 2))
-        for old, new in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-            old.lerp_(new, share) if old.is_floating_point() else old.copy_(new)
+        for old, new in zip(mean.parameters(), network.parameters(), strict=True):
+            old.lerp_(new, share)
+
+
+def measured(mean, settings, codes=1024, batch=128):
+    """A running mean of generators, with its batch norm's means and variances measured on codes of its own → it.
+
+    They are not the running mean of the generators' (Izmailov et al. 2018, arXiv 1803.05407, section 3.2).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        batches = draw_codes(codes, settings["latent"], settings["codes"]).split(batch)
+    update_bn(batches, mean, next(mean.parameters()).device)
+    return mean
 
 
 def tell(history):
