@@ -47,8 +47,13 @@ def open_work(out):
         return
     folder = Path(f"{out}.parts")
     folder.mkdir(exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)  # only where nothing went wrong
+    whole = False
+    try:
+        yield folder
+        whole = True
+    finally:
+        if whole or not any(folder.glob("*.npz")):  # what is worth going on with
+            shutil.rmtree(folder)
 
 
 def begin(folder, job, overlap):

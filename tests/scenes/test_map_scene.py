@@ -200,6 +200,38 @@ def test_a_killed_process_costs_nothing(tmp_path, monkeypatch):
         assert in_pixels(scenes.map_scene(path, model, executor=Deadly(executor), **SMALL)) == sorted(boxes)
 
 
+@pytest.mark.parametrize("kind", ["masks"], indirect=True)  # workers take seconds to start
+def test_a_cluster_gives_the_same_and_outlives_a_killed_worker(tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    boxes = apart(np.random.default_rng(4), 260, 260)
+    path, model = write(tmp_path / "scene.tif", patches(260, 260, boxes)), checkpoint(tmp_path / "model")
+    monkeypatch.setattr(run, "BLOCK", 1)
+    alone = scenes.map_scene(path, model, **SMALL)
+    monkeypatch.setattr(run, "do_block", KillOnce(str(tmp_path / "killed")))
+    with LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            layer = scenes.map_scene(path, model, executor=client.get_executor(), **SMALL)
+    assert (tmp_path / "killed").exists() and layer.equals(alone)
+
+
+class KillOnce:
+    """do_block that kills the first process that calls it; in the others it takes the model that cannot err there."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __call__(self, job, at):
+        from geodl_course.scenes import run as there
+
+        try:
+            os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            there.model_of = lambda folder, device: Blobs(True)
+            return there.do_block(job, at)
+        die()
+
+
 def test_windows_overlap_and_end_at_the_edge(tmp_path):
     data = {"bands": ["red"], "resolution": 0.5}
     scene = open_scene(write(tmp_path / "scene.tif", np.ones((100, 70), np.uint8)), data)
