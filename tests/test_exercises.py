@@ -148,6 +148,23 @@ def boundary_iou(a, b, width, border=1.0, both=torch.mul):
     return (a & b).sum((1, 2)) / (a | b).sum((1, 2))
 
 
+def generator_weights(bands, latent, widths, norms=2, inside=True):
+    kernels = sum(a * b for a, b in zip([latent, *widths], [*widths, bands], strict=True))
+    return 16 * (kernels if inside else kernels - latent * widths[0]) + norms * sum(widths)
+
+
+def hinge_losses(real, made, margin=1, sign=-1):
+    return (margin - real).clamp(min=0).mean() + (margin + made).clamp(min=0).mean(), sign * made.mean()
+
+
+def ring_power(images, rings, power=2, widest=0.5, centred=True):
+    images = images - images.mean((2, 3), keepdim=True) * centred
+    side = torch.fft.fftfreq(images.shape[-1])
+    ring = (torch.hypot(side[:, None], side) * rings / widest).long()
+    found = torch.fft.fft2(images).abs().pow(power).mean((0, 1))
+    return torch.stack([found[ring == k].mean() for k in range(rings)])
+
+
 def numbers_in_use(mean, log_variance, least, average=True):
     nats = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance)
     return int(((nats.mean(0) if average else nats.amax(0)) > least).sum())
@@ -171,6 +188,7 @@ def cheapest(scores, strange, share, cost_missed, cost_false, highest=float("inf
 
 
 RIGHT = {
+    "08.1": generator_weights, "08.2": hinge_losses, "08.3": ring_power,
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
     "01.1": boxes_to_map,
     "01.2": lambda *given: overlaps(*given).all(-1).any(1),
@@ -186,6 +204,23 @@ RIGHT = {
     "09.1": numbers_in_use, "09.2": code_distance, "09.3": worst_window, "09.4": cheapest}
 
 WRONG = {
+    "08.1": {
+        "batch norm forgotten": lambda bands, latent, widths: generator_weights(bands, latent, widths, norms=0),
+        "one number a channel": lambda bands, latent, widths: generator_weights(bands, latent, widths, norms=1),
+        "first layer forgotten": lambda bands, latent, widths: generator_weights(bands, latent, widths, inside=False),
+    },
+    "08.2": {
+        "no margin": lambda real, made: hinge_losses(real, made, margin=0),
+        "generator's sign": lambda real, made: hinge_losses(real, made, sign=1),
+        "one loss": lambda real, made: hinge_losses(real, made)[:1],
+        "real and made exchanged": lambda real, made: hinge_losses(made, real),
+    },
+    "08.3": {
+        "not squared": lambda images, rings: ring_power(images, rings, power=1),
+        "mean left in": lambda images, rings: ring_power(images, rings, centred=False),
+        "corners taken in": lambda images, rings: ring_power(images, rings, widest=0.71),
+        "one ring more": lambda images, rings: ring_power(images, rings + 1),
+    },
     "00.1": {
         "half the size": lambda boxes: (boxes[:, 2:] - boxes[:, :2]) / 2,
         "last pixel inside": lambda boxes: (boxes[:, :2] + boxes[:, 2:] - 1) / 2,

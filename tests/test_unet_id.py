@@ -21,7 +21,7 @@ from geodl_course.models.unet_id import (
     unet_id_paper,
     unet_three_maps,
 )
-from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
+from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components, smallest_of
 from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing
 
 SIDE = 64
@@ -233,6 +233,20 @@ def test_what_does_not_fit_is_named(make):
         make(classes=3)
     with pytest.raises(KeyError, match="no setting 'widths'"):
         make(widths=3)
+
+
+@pytest.mark.parametrize("maps", [["segment"], ["inner", "segment", "border"], []])
+def test_u_net_id_has_its_three_maps_and_no_others(maps):
+    with pytest.raises(ValueError, match="maps are .*: U-Net-ID always has border, segment, inner"):
+        unet_id(base=2, maps=maps)
+    assert unet_id(base=2, maps=list(MAPS)).settings["maps"] == list(MAPS)
+
+
+def test_the_smallest_is_that_than_which_99_of_100_are_larger():
+    sizes = [np.arange(1, 51), np.arange(51, 102)]  # 1 to 101 pixels, on two chips: one in a hundred is 1 px
+    targets = [{"masks": torch.arange(128) < torch.from_numpy(each)[:, None, None]} for each in sizes]
+    assert smallest_of(targets) == 2 and smallest_of(targets[:1]) == 1
+    assert smallest_of([{"masks": torch.zeros(0, 4, 4, dtype=torch.bool)}]) == smallest_of([]) == 1
 
 
 def test_three_u_nets_start_as_one_that_knows_all_three_maps():

@@ -16,7 +16,7 @@ from geodl_course.models.unet_id_layers import UNetPath, check_sides, full_size,
 from geodl_course.models.unet_id_targets import MAPS, unet_id_targets
 from geodl_course.plumbing import check_batch, check_masks
 
-SMALL = {"stride": 2, "depth": 3, "norm": True, "instances": {"smallest": 120}}  # what two cores train in 120 s
+SMALL = {"stride": 2, "depth": 3, "norm": True}  # what two cores train in 120 s
 
 
 def map_losses(logits, goals, names):
@@ -41,6 +41,7 @@ class UNetID(nn.Module):
     def __init__(self, bands=3, base=32, **changes):
         super().__init__()
         self.settings = change(unet_id_settings(bands, base), changes)
+        check_names(self.settings["maps"])
         stride, tail, norm, add = (self.settings[name] for name in ("stride", "tail", "norm", "add"))
         self.paths = nn.ModuleList(make_path(self.settings) for _ in MAPS)
         self.refine = nn.ModuleList(refine_block(stride, tail, norm, add) for _ in MAPS)
@@ -105,6 +106,13 @@ def check_maps(images, targets, model):
     check_masks(targets, model.training)
 
 
+def check_names(maps):
+    """Raise ValueError unless maps are the three of U-Net-ID, in their order."""
+    if list(maps) != list(MAPS):
+        raise ValueError(f"maps are {', '.join(maps) or 'none'}: U-Net-ID always has {', '.join(MAPS)}, in this order. "
+                         "Leave maps= out; the plain U-Net, unet(), has the segment alone")
+
+
 def unet_id_settings(bands=3, base=32):
     """Settings of U-Net-ID: base channels on the first level, twice as many on each that follows."""
     return {
@@ -134,8 +142,8 @@ def unet_settings(bands=3, base=32, maps=("segment",)):
 def unet_id(classes=1, bands=3, base=16, **changes):
     """The quick model: half the resolution, a level less, batch norm; refining adds to the maps.
 
-    changes: any of unet_id_settings, nested, e.g. targets={"scale": 0.75}. Raises ValueError for classes other than 1,
-    KeyError for an unknown setting.
+    changes: any of unet_id_settings, nested, e.g. targets={"scale": 0.75}. Raises ValueError for classes other than 1
+    and for other maps, KeyError for an unknown setting.
     """
     return UNetID(bands, base, **{**SMALL, "add": True, **one_class(classes), **changes})
 

@@ -1,6 +1,7 @@
 """map_scene: any of the course's models over a scene of any size, in blocks of windows that can be done anywhere."""
 
 import functools
+import hashlib
 import json
 import os
 import time
@@ -93,7 +94,16 @@ def make_job(raster, model, info, bands, size, score, batch_size, device, folder
         model = save_model(model.eval(), folder / "model", info)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     data = read_data(model)
-    return Job(open_scene(raster, data, bands), str(model), data, size, batch_size, score, device)
+    job = Job(open_scene(raster, data, bands), str(model), weights_of(model), data, size, batch_size, score, device)
+    model_of(job.model, job.weights, job.device)  # a damaged one is refused before any window is read
+    return job
+
+
+def weights_of(folder):
+    path = Path(folder) / "model.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: bring the whole folder, or train again")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_data(folder):
@@ -108,7 +118,7 @@ def read_data(folder):
 
 
 @functools.lru_cache(maxsize=1)
-def model_of(folder, device):
+def model_of(folder, weights, device):
     """The checkpoint's model, kept for the next block that this process does."""
     return load_model(folder).to(device)
 
@@ -117,7 +127,8 @@ def do_block(job, at):
     """Find the objects in the windows with corners `at`; the next windows are read while the model works → Block."""
     import rasterio
 
-    model, block = model_of(job.model, job.device), Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
+    model = model_of(job.model, job.weights, job.device)
+    block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
     with rasterio.open(job.scene.path) as source, ThreadPoolExecutor(1) as reader:
         def ask(batch):

@@ -1,7 +1,6 @@
 """What one mapping of a scene is made of, and how it is kept on disk until the map is whole."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 import tempfile
@@ -16,11 +15,12 @@ from geodl_course.training.checkpoints import blame, replace_file
 
 @dataclass(frozen=True)
 class Job:
-    """All that a block of windows needs to be done, wherever it is done. model: folder of the checkpoint; data: which
-    images it takes (classes, bands, mean, std, resolution)."""
+    """All that a block of windows needs to be done, wherever it is done. model: folder of the checkpoint; weights:
+    SHA-256 of its weights; data: which images it takes (classes, bands, mean, std, resolution)."""
 
     scene: Scene
     model: str
+    weights: str
     data: dict
     size: int
     batch_size: int
@@ -60,8 +60,7 @@ def begin(folder, job, overlap):
     """Note in folder what is being done; raises ValueError where something else was begun there."""
     note, scene = folder / "job.json", Path(job.scene.path)
     state = scene.stat() if scene.exists() else None  # /vsicurl/ and other names of GDAL are no files
-    weights = hashlib.sha256((Path(job.model) / "model.safetensors").read_bytes()).hexdigest()
-    said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "model": weights, "overlap": overlap,
+    said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "overlap": overlap, "model": None,
             "changed": state and state.st_mtime, "bytes": state and state.st_size, "device": None}  # fmt: skip
     said = json.loads(json.dumps(said))
     if note.exists():

@@ -12,12 +12,12 @@ pixel of one has a pixel of the other among its eight neighbours). --data as in 
 
 import argparse
 
-import numpy as np
 import torch
 
 from geodl_course import training
 from geodl_course.evaluation import area_scores, detect, instance_scores, mask_average_precision, targets_of
 from geodl_course.models.unet_id import start_from, unet, unet_id, unet_three_maps
+from geodl_course.models.unet_id_instances import smallest_of
 from geodl_course.models.unet_id_targets import number_pixels, vanishing, widen
 from tests.benchmarks import results
 from tests.benchmarks.accuracy import fewer_empty
@@ -47,21 +47,16 @@ def close_chips(data):
     return [i for i, target in enumerate(targets_of(data)) if touching(target["masks"])]
 
 
-def smallest_of(data):
-    """Pixels of a building of data than which 99 of 100 are larger."""
-    return int(np.quantile([mask.sum() for target in targets_of(data) for mask in target["masks"]], 0.01))
-
-
 def train_unet(data, seed, seconds, make=unet):
     torch.manual_seed(seed)
-    model = make(bands=len(data.info.bands), instances={"smallest": smallest_of(data)})
+    model = make(bands=len(data.info.bands), instances={"smallest": smallest_of(targets_of(data))})
     history = training.fit(model, data, seconds=seconds, seed=seed, progress=False)
     return model, history.step
 
 
 def train_unet_id(data, seed, seconds):
     single, steps = train_unet(data, seed, SINGLE * seconds, unet_three_maps)
-    smallest = {"smallest": smallest_of(data)}
+    smallest = {"smallest": smallest_of(targets_of(data))}
     model = start_from(unet_id(bands=len(data.info.bands), instances=smallest), single)
     history = training.fit(model, data, seconds=(1 - SINGLE) * seconds, lr=LATE, seed=seed + 1000, progress=False)
     return model, [steps, history.step]

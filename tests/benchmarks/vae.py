@@ -1,10 +1,11 @@
 """Does a VAE trained on land tell water from land at ports it never saw? Every score, and two that need no model.
 
-    python -m tests.benchmarks.vae --seeds 0 1 2        # about five minutes on two cores
+    python -m tests.benchmarks.vae --seeds 0 1 2                # about five minutes on two cores
+    python -m tests.benchmarks.vae --data coast --seeds 0 1 2   # the same on generated coasts
 
 Trained on the land chips of the training split for STEPS each, once on red, green, blue and once on all bands; scored
 on the validation split: land against water, and land against mixed chips, which are not smooth. Lecture 09 shows
-docs/results/vae_sentinel_coast.json.
+docs/results/vae_sentinel_coast.json and vae_coast.json.
 """
 
 import argparse
@@ -67,7 +68,8 @@ def main(arguments=None):
         for name, bands in (("red, green, blue", COLOURS), ("five bands", train.info.bands)):
             print(f"seed {seed}, {name}", flush=True)
             figures[name] = measure(train.pick_bands(bands), val.pick_bands(bands), seed, chosen.steps)
-        results.store(f"vae_{train.info.name}", figures, "python -m tests.benchmarks.vae --seeds", seed)
+        data = "" if chosen.data == "sentinel_coast" else f" --data {chosen.data}"
+        results.store(f"vae_{train.info.name}", figures, f"python -m tests.benchmarks.vae{data} --seeds ", seed)
 
 
 if __name__ == "__main__":
