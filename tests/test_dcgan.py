@@ -16,6 +16,7 @@ from geodl_course.models.dcgan import dcgan, draw_codes, draw_samples
 from geodl_course.models.gan_losses import LOSSES
 from geodl_course.training import adversarial
 from geodl_course.training.adversarial import fit_gan, shuffled
+from geodl_course.training.running_mean import follow
 
 
 def small(**changes):
@@ -223,7 +224,7 @@ def test_it_learns_what_chips_look_like():
 
 
 def test_the_mean_of_the_last_steps_is_kept():
-    """After one step of mean 1 / 2, then 1 / 3 ... the plain mean of all steps' weights; and watching sees the mean."""
+    """At first step i weighs (i + 4) over 4, about i⁴, as a share of all steps; and watching sees the mean."""
     states, means = [], []
 
     def see(model):
@@ -236,9 +237,20 @@ def test_the_mean_of_the_last_steps_is_kept():
     fit_gan(plain, chips(), steps=4, **keep, **settings)
     for number in range(5):
         for mean, *each in zip(means[number], *states[: number + 1], strict=True):
-            torch.testing.assert_close(mean, torch.stack(each).mean(dim=0), atol=1e-6, rtol=1e-5)
+            weights = torch.tensor([float(math.comb(step + 4, 4)) for step in range(number + 1)])
+            expected = torch.einsum("s,s...->...", weights / weights.sum(), torch.stack(each))
+            torch.testing.assert_close(mean, expected, atol=1e-6, rtol=1e-4)
     assert same(model.discriminator, copies(plain.discriminator)) and same(model.generator, means[4])
     assert not model.training
+
+
+@pytest.mark.parametrize(("average", "behind"), [(0.98, 49), (0.9999, 100)])
+def test_the_mean_lags_behind_by_its_length_and_at_most_by_a_sixth_of_the_steps(average, behind):
+    mean, network = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    for step in range(600):
+        nn.init.constant_(network.weight, step + 1)
+        follow(mean, network, average, step)
+    assert mean.weight.item() == pytest.approx(600 - behind, abs=1)
 
 
 def test_the_means_batch_norm_is_measured_on_its_own_images():

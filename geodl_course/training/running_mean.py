@@ -8,9 +8,13 @@ from geodl_course.models.dcgan import draw_codes
 
 @torch.no_grad()
 def follow(mean, network, average, step):
-    """Move the mean's weights a little towards the network's, further in the first steps → None."""
+    """Move the mean's weights towards the network's by the share 1 - average, at first by more → None.
+
+    At first it is the mean of about the last fifth of the steps so far, so that the start is soon forgotten (after
+    Karras et al. 2024, arXiv 2312.02696, section 3.1: step i of n weighs about (i / n)⁴).
+    """
     if mean is not None:
-        share = max(1 - average, 1 / (step + 2))
+        share = max(1 - average, 5 / (step + 6))
         for old, new in zip(mean.parameters(), network.parameters(), strict=True):
             old.lerp_(new, share)
 

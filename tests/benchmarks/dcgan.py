@@ -18,7 +18,7 @@ from geodl_course.training.adversarial import QUICK, fit_gan
 from tests.benchmarks import generated, results
 
 KEPT = results.ROOT / "build" / "dcgan"
-SECONDS, SAMPLES, WATCH_EVERY = 120, 2000, 200
+SECONDS, SAMPLES, WATCH_EVERY = 120, 2000, 500
 
 
 def train(data, seed, watch=None, **length):
