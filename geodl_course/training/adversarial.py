@@ -19,13 +19,13 @@ import torch
 from geodl_course.models.dcgan import draw_codes
 from geodl_course.models.dcgan_settings import check_images
 from geodl_course.models.gan_losses import LOSSES, gradient_penalty, mix
-from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, set_rate, share_done, stop_button
+from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, share_done, stop_button
 from geodl_course.training.progress import History, progress_bar
 from geodl_course.training.running_mean import follow, measured
 
 QUICK = {  # for two cores and two minutes; not as in the paper: widths, batch, learning rate, mean of the last steps
     "model": {"width": 16, "critic_width": 8},
-    "fit": {"batch_size": 16, "lr": 5e-4, "fall": 0.6, "average": 0.998},
+    "fit": {"batch_size": 16, "lr": 5e-4, "average": 0.999},
 }
 
 
@@ -43,24 +43,22 @@ class GanHistory(History):
 
 def fit_gan(
     model, images, *, steps=None, seconds=None, batch_size=64, loss="non_saturating", critic_steps=None, penalty=10.0,
-    lr=2e-4, betas=(0.5, 0.999), fall=0.0, average=0.0, seed=0, watch=None, watch_every=100, progress=True,
+    lr=2e-4, betas=(0.5, 0.999), average=0.0, seed=0, watch=None, watch_every=100, progress=True,
 ):
     """Train a DCGAN on images (N, C, S, S) in [-1, 1] → GanHistory; the model is changed in place, left in eval mode.
 
     Give steps or seconds (of training). A step is one of the generator after critic_steps of the discriminator: 1, for
     loss="wasserstein" 5, with `penalty` as the gradient penalty's weight. lr and betas are Adam's, by default the
-    paper's. fall: the share of the run, at its end, in which lr falls to 0 in a straight line; 0 for none, as the
-    paper. average: the generator that is kept is a running mean over about 1 / (1 - average) steps, since single steps
-    differ much (Yazici et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model), called
-    before the first and after every watch_every-th step, sees how far it is; its time does not count. Where a loss is
-    no number any more, training stops, says so, and keeps the history and the weights from before that step. All that
-    is random in a step comes from seed and the step. Raises ValueError for images or settings that do not fit. Lecture
-    08.
+    paper's. average: the generator that is kept is a running mean over about 1 / (1 - average) steps, since single
+    steps differ much (Yazici et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model),
+    called before the first and after every watch_every-th step, sees how far it is; its time does not count. Where a
+    loss is no number any more, training stops, says so, and keeps the history and the weights from before that step.
+    All that is random in a step comes from seed and the step. Raises ValueError for images or settings that do not fit.
+    Lecture 08.
     """
     length = one_length(steps=steps, seconds=seconds)
-    if not (0 <= average < 1 and 0 <= fall <= 1):
-        raise ValueError(f"average {average}, fall {fall}: choose 0 for none, or shares such as 0.99 and 0.5, average "
-                         "below 1")
+    if not 0 <= average < 1:
+        raise ValueError(f"average {average}: choose 0 for none, or a share below 1 such as 0.99")
     run = begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, seed, progress)
     run.mean = copy.deepcopy(model.generator) if average else None
     look(run, watch)
@@ -68,8 +66,6 @@ def fit_gan(
         while share_done(run) < 1 and not run.history.stopped:
             start = time.perf_counter()
             torch.manual_seed(seed_of(seed, run.history.step))
-            for optimiser in run.optimisers:
-                set_rate(optimiser, lr * falling(share_done(run), fall))
             try:
                 values = adversarial_step(model, run.optimisers, lambda: next(run.batches), **run.game)
             except NonFiniteLoss as error:
@@ -169,11 +165,6 @@ def make_optimisers(model, lr=2e-4, betas=(0.5, 0.999)):
     """An Adam for the discriminator's parameters and one for the generator's."""
     return [torch.optim.Adam(part.parameters(), lr=lr, betas=betas, fused=True)
             for part in (model.discriminator, model.generator)]
-
-
-def falling(share, fall):
-    """Learning rate as a share of its top when `share` (0..1) of the run is done: 1, then down to 0 at the end."""
-    return min(1.0, (1 - share) / fall) if fall else 1.0
 
 
 def check_game(model, number, batch_size, loss, critic_steps, lr):
