@@ -170,11 +170,6 @@ def numbers_in_use(mean, log_variance, least, average=True):
     return int(((nats.mean(0) if average else nats.amax(0)) > least).sum())
 
 
-def code_distance(codes, learned, turned=lambda covariance: covariance, centred=True):
-    away = codes - learned.mean(0) * centred
-    return (away @ torch.linalg.inv(turned(torch.cov(learned.T))) * away).sum(1)
-
-
 def worst_window(errors, side, stride=1, over=torch.amax):
     return over(torch.nn.functional.avg_pool2d(errors.mean(1, keepdim=True), side, stride).flatten(1), dim=1)
 
@@ -201,7 +196,7 @@ RIGHT = {
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
     "06.1": one_owner, "06.2": inside_share, "06.3": best_score, "06.4": boundary_iou,
     "07.1": soft_dice, "07.2": gap_weights, "07.3": split_by_shrinking,
-    "09.1": numbers_in_use, "09.2": code_distance, "09.3": worst_window, "09.4": cheapest}
+    "09.1": numbers_in_use, "09.2": worst_window, "09.3": cheapest}
 
 WRONG = {
     "08.1": {
@@ -349,18 +344,12 @@ WRONG = {
         "chips, not numbers": lambda mean, log_variance, least: numbers_in_use(mean.T, log_variance.T, least),
     },
     "09.2": {
-        "not centred": lambda codes, learned: code_distance(codes, learned, centred=False),
-        "each number by itself": lambda codes, learned: code_distance(codes, learned, lambda c: c.diag().diag()),
-        "as the crow flies": lambda codes, learned: code_distance(codes, learned, lambda c: torch.eye(len(c))),
-        "not squared": lambda codes, learned: code_distance(codes, learned).sqrt(),
-    },
-    "09.3": {
         "the whole chip": lambda errors, side: errors.mean((1, 2, 3)),
         "side by side": lambda errors, side: worst_window(errors, side, stride=max(2, side // 2)),
         "the best window": lambda errors, side: worst_window(errors, side, over=torch.amin),
         "the worst pixel": lambda errors, side: worst_window(errors, 1),
     },
-    "09.4": {
+    "09.3": {
         "the sample's share": lambda scores, strange, share, *costs, **more: cheapest(
             scores, strange, float(strange.double().mean()), *costs, **more),
         "costs forgotten": lambda scores, strange, share, cost_missed, cost_false: cheapest(

@@ -25,25 +25,6 @@ def numbers_in_use(answer):
 
 
 @exercise("09.2")
-def code_distance(answer):
-    for number, width in ((60, 3), (200, 8)):
-        turn = torch.linalg.qr(torch.randn(width, width)).Q
-        mix = torch.linspace(0.5, 3, width)[:, None] * turn
-        learned = torch.randn(number, width) @ mix + 3 * torch.randn(width)  # numbers that go together, not about 0
-        codes = torch.cat((learned[:4], learned[:4] + 4 * torch.randn(4, width)))
-        centre, spread = learned.double().mean(0), np.cov(learned.double().numpy().T)
-        away = (codes.double() - centre).numpy()
-        wanted = np.einsum("nl,lk,nk->n", away, np.linalg.inv(spread), away)
-        found = np.asarray(torch.as_tensor(answer(codes, learned)).double())
-        if found.shape != wanted.shape:
-            return f"{len(codes)} codes have {len(codes)} distances, yours are {found.shape}."
-        worst = int(np.nan_to_num(np.abs(found - wanted) / wanted, nan=np.inf).argmax())
-        if not abs(found[worst] - wanted[worst]) < 1e-2 * wanted[worst]:
-            return (f"Of {number} codes of {width} numbers, one that lies {np.linalg.norm(away[worst]):.3f} from their "
-                    f"mean has the squared distance {wanted[worst]:.3f}, yours is {found[worst]:.3f}.")
-
-
-@exercise("09.3")
 def worst_window(answer):
     for side, size in ((3, 16), (5, 20), (20, 20)):
         errors = 0.2 * torch.rand(3, 2, size, size)
@@ -61,7 +42,7 @@ def worst_window(answer):
                         f"yours is {yours:.4f}.")
 
 
-@exercise("09.4")
+@exercise("09.3")
 def cheapest(answer):
     rare = {"share": 0.01, "cost_missed": 30.0, "cost_false": 1.0}
     hopeless = {"share": 0.001, "cost_missed": 1.0, "cost_false": 5.0}
