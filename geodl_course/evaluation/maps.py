@@ -82,3 +82,23 @@ def seam_lines(scene, at, size):
     down = [((col, 0), (col, scene.height)) for col in sorted(columns) if 0 < col < scene.width]
     across = [((0, row), (scene.width, row)) for row in sorted(rows) if 0 < row < scene.height]
     return [shapely.LineString([scene.transform * end for end in line]) for line in down + across]
+
+
+def map_average_precision(layer, truth, iou=0.5):
+    """Average precision of a layer with a column `score` at one IoU, the mean over the classes of truth, 0..1.
+
+    Pairs are those of match_maps; precision is read at 101 levels of recall, as COCO does it.
+    """
+    pairs, _ = match_maps(layer, truth, iou)
+    hit = np.zeros(len(layer), bool)
+    hit[pairs[:, 0]] = True
+    each = []
+    for name in truth["class"].unique():
+        mine = (layer["class"] == name).to_numpy()
+        order = np.argsort(-layer["score"].to_numpy()[mine], kind="stable")
+        right = hit[mine][order].cumsum()
+        recall = np.append(right / (truth["class"] == name).sum(), np.inf)
+        precision = np.append(right / np.arange(1, len(right) + 1), 0.0)
+        best = np.maximum.accumulate(precision[::-1])[::-1]  # the best at this recall or a higher one
+        each.append(best[np.searchsorted(recall, np.linspace(0, 1, 101) - 1e-9)].mean())
+    return float(np.mean(each)) if each else float("nan")

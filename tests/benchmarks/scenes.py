@@ -28,7 +28,8 @@ from geodl_course.scenes.objects import Objects
 from geodl_course.scenes.output import layer_of
 from geodl_course.scenes.reading import corners, open_scene
 from geodl_course.scenes.run import read_data
-from tests.benchmarks import results
+from tests.benchmarks import instances, results
+from tests.benchmarks.accuracy import fewer_empty
 
 KEPT = results.ROOT / "build" / "scenes"
 SEED, EXTENT, SIZE, OVERLAP, SCORE = 1000, 4096, 256, 64, 0.5
@@ -51,12 +52,21 @@ def trained(system="faster_rcnn", seconds=90, seed=0):
     folder = KEPT / system
     if not (folder / "model.safetensors").exists():
         train = training.open_chips("towns", "train", masks=system in ("mask_rcnn", "unet_id"))
-        torch.manual_seed(seed)
-        function, recipe = training.RECIPES[system, "quick"]
-        model = training.make_model(system, function, train)
-        training.fit(model, train, seed=seed, **{**recipe, "seconds": seconds})
+        if system == "unet_id":
+            train = train.pick_classes([instances.CLASS])
+            model = instances.train_unet_id(fewer_empty(train, instances.EMPTY), seed, seconds)[0]
+        else:
+            model = train_quick(system, train, seed, seconds)
         training.save_model(model.cpu().eval(), folder, train.info)
     return folder
+
+
+def train_quick(system, train, seed, seconds):
+    torch.manual_seed(seed)
+    function, recipe = training.RECIPES[system, "quick"]
+    model = training.make_model(system, function, train)
+    training.fit(model, train, seed=seed, **{**recipe, "seconds": seconds})
+    return model
 
 
 def seams():

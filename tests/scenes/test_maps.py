@@ -6,7 +6,7 @@ import pytest
 import shapely
 from blobs import write
 
-from geodl_course.evaluation.maps import in_pieces, map_scores, match_maps, near_seams
+from geodl_course.evaluation.maps import in_pieces, map_average_precision, map_scores, match_maps, near_seams
 from geodl_course.scenes.reading import corners, open_scene
 
 
@@ -63,3 +63,28 @@ def test_what_lies_near_a_seam(tmp_path):
     layer = geopandas.pd.concat(east)
     assert near_seams(layer, scene, at, 64).tolist() == [False, False, True, True, False, False]
     assert near_seams(layer, scene, at, 64, 1.0).tolist() == [False, True, True, True, True, False]
+
+
+def test_average_precision_as_coco_counts_it():
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+    wanted = np.array([(20 * i, 0, 20 * i + 10, 10) for i in range(12)], float)
+    moved = wanted[rng.permutation(12)[:9]] + rng.integers(0, 5, (9, 1)) * [1, 0, 1, 0]
+    boxes = np.concatenate((moved, moved[:3] + [0, 20, 0, 20]))
+    scores = rng.permutation(len(boxes)) / 20
+    truth, layer = (table(*[("a", *box) for box in each]) for each in (wanted, boxes))
+    coco = COCO()
+    coco.dataset = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
+        {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": [x, y, 10, 10], "area": 100, "iscrowd": 0}
+        for i, (x, y, _, _) in enumerate(wanted)]}  # fmt: skip
+    coco.createIndex()
+    found = [{"image_id": 1, "category_id": 1, "bbox": [x, y, 10, 10], "score": score}
+             for (x, y, _, _), score in zip(boxes, scores, strict=True)]
+    judge = COCOeval(coco, coco.loadRes(found), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    assert map_average_precision(layer.assign(score=scores), truth) == pytest.approx(
+        judge.eval["precision"][0, :, 0, 0, -1].mean(), abs=1e-9)
+    assert map_average_precision(layer.assign(score=scores)[:0], truth) == 0
