@@ -68,7 +68,7 @@ def measure(width, number, device):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gan_speed", description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=10, help="a run")
+    parser.add_argument("--turns", type=int, default=6, help="a run")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-store", action="store_true", help="print only")

@@ -23,7 +23,7 @@ from geodl_course.models.latent_search import blend, search_codes, smooth_fill
 from geodl_course.training.covers import accuracy_of, fit_classifier
 from tests.benchmarks import dcgan, generated, results
 
-CHIPS, PER_CLASS, EXTRA, STEPS = 96, 10, 60, 300
+CHIPS, PER_CLASS, EXTRA, STEPS = 64, 10, 60, 300
 
 
 def cloud_gaps(number, size, seed, share=0.15):
