@@ -1,6 +1,7 @@
 """The inspectors without a browser: what they compute, what they draw, and how their controls hang together."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from geodl_course import widgets
 from geodl_course.ops.boxes import box_iou
+from geodl_course.widgets import drawing, shell
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (3, 64, 96), dtype=np.uint8)
 DISPLAY = IMAGE.transpose(1, 2, 0)
@@ -217,6 +219,36 @@ def test_nms_shell_follows_its_thresholds():
     assert "Step 2 of" in inspector.read_out.value
     inspector.controls["score"].value = 1.0
     assert "nothing decided" in inspector.read_out.value
+
+
+def test_a_control_moved_while_the_picture_is_drawn_is_not_lost():
+    """ipykernel 7 handles a control's first event in the main thread, later ones in another: two at once happen."""
+    import ipywidgets
+
+    controls, drawn, go_on = {name: ipywidgets.IntSlider() for name in "ab"}, threading.Event(), threading.Event()
+
+    def compute(state):
+        if state == [1, 0]:
+            drawn.set()
+            assert go_on.wait(20)
+        return state
+
+    def draw(data, figure=None):
+        return figure or drawing.new_figure()[0]
+
+    def choose(old):
+        return [control.value for control in controls.values()]
+
+    inspector = shell.inspector([0, 0], compute, draw, str, controls, choose, ["ab"])
+    threads = [threading.Thread(target=setattr, args=(control, "value", 1)) for control in controls.values()]
+    threads[0].start()
+    assert drawn.wait(20)
+    threads[1].start()
+    threads[1].join(0.3)  # long enough to be turned away, or to wait for its turn
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert inspector.read_out.value == "[1, 1]"
 
 
 def test_reader_without_a_kernel_gets_a_picture():

@@ -43,21 +43,23 @@ def inspector(state, compute, draw, words, controls, choose, rows):
     figure = draw(compute(state))
     picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", width="900px"))
     read_out = ipywidgets.HTML()
-    working = threading.Lock()
+    turn, working = threading.RLock(), False  # two threads call: ipykernel 7 takes a control's first event in its main
 
     def update(_=None):
-        nonlocal state
-        if not working.acquire(blocking=False):  # a slider that `choose` has moved calls back: one update is enough
-            return
-        try:
-            state = choose(state)
-            data = compute(state)
-            draw(data, figure)
-            picture.value, read_out.value = png(figure), words(data)
-        except ValueError as error:
-            read_out.value = html.escape(str(error))
-        finally:
-            working.release()
+        nonlocal state, working
+        with turn:
+            if working:  # a slider that `choose` has moved calls back: one update is enough
+                return
+            working = True
+            try:
+                state = choose(state)
+                data = compute(state)
+                draw(data, figure)
+                picture.value, read_out.value = png(figure), words(data)
+            except ValueError as error:
+                read_out.value = html.escape(str(error))
+            finally:
+                working = False
 
     update()
     for control in controls.values():

@@ -1,6 +1,7 @@
-"""The inspectors as a student meets them, in a real JupyterLab, sliders moved by keyboard: those of lecture 02, and the
-maps of U-Net-ID in a notebook of one cell, since no training is needed to move them."""
+"""The inspectors as a student meets them, in a real JupyterLab, moved by keyboard and mouse: those of lecture 02, and the
+maps of U-Net-ID and the anomaly scores in notebooks of one cell, since no training is needed to move them."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -18,7 +19,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "02_boxes_anchors_nms.ipynb"
 CHROMIUM = shutil.which("chromium")
-MAPS_CELL = """
+CELLS = {  # notebook: its only cell
+    "maps": """
 import torch
 from geodl_course import widgets
 from geodl_course.models.unet_id_targets import unet_id_targets
@@ -26,7 +28,18 @@ houses = torch.zeros(2, 64, 64, dtype=torch.bool)
 houses[0, 10:30, 8:24] = houses[1, 10:30, 24:44] = True
 maps = 0.1 + 0.8 * unet_id_targets(houses[None], torch.ones(1, 2, dtype=torch.bool))[0]
 widgets.maps(torch.zeros(3, 64, 64, dtype=torch.uint8), maps, houses)
-"""
+""",
+    "reconstruction": """
+import torch
+from geodl_course import widgets
+rank = torch.arange(20) / 20
+slope = torch.linspace(-1, 1, 32).expand(20, 4, 32, 32)
+images = slope * torch.arange(1, 5)[:, None, None] * (0.2 + rank)[:, None, None, None]
+scores = {"error": rank, "flatness": -rank}
+bands = ["red", "green", "blue", "nir"]
+widgets.reconstruction(images, 0.5 * images, scores, rank > 0.72, bands, groups=("land", "water"))
+""",
+}
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: the widgets were not tried in a browser"),
@@ -35,12 +48,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab on a free loopback port, in a folder that holds a copy of lecture 02."""
+    """Address of a JupyterLab on a free loopback port, in a folder with a copy of lecture 02 and a notebook a cell."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(NOTEBOOK, folder)
     kernel = nbformat.read(NOTEBOOK, as_version=4).metadata
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAPS_CELL)], metadata=kernel),
-                   folder / "maps.ipynb")
+    for name, source in CELLS.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)], metadata=kernel)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,6 +105,31 @@ def page(lab):
         browser.close()
 
 
+@contextlib.contextmanager
+def ran_alone(lab, page, name):
+    """The cell of the notebook `name` on a page of its own, run. Neither page nor kernel may tell of an error."""
+    other, told = page.context.browser.new_page(viewport={"width": 1400, "height": 1000}), []
+    other.on("request", lambda request: page.asked.append(request.url))
+    other.on("pageerror", lambda error: told.append(str(error)))
+    other.on("console", lambda said: told.append(said.text) if said.type == "error" else None)
+    other.on("websocket", lambda socket: socket.on("framereceived", lambda frame: told.extend(errors_in(frame))))
+    other.goto(lab.replace(f"tree/{NOTEBOOK.name}", f"workspaces/{name}/tree/{name}.ipynb"))
+    other.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    other.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }")
+    other.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    cell = other.locator(".jp-Notebook .jp-Cell").first
+    cell.locator(".widget-html-content").wait_for(timeout=120_000)
+    yield cell
+    assert not told, told
+    other.close()
+
+
+def errors_in(frame):
+    """What the kernel writes as an error, or to stderr, in one message: errors of a control reach no cell."""
+    text = frame.decode(errors="replace") if isinstance(frame, bytes) else frame
+    return [text] if '"msg_type": "error"' in text or '"name": "stderr"' in text else []
+
+
 def cell_number(call):
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     (number,) = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and call in cell.source]
@@ -129,16 +168,41 @@ def read_out_of(cell):
     return cell.locator(".widget-html-content").inner_text()
 
 
+def control(cell, label):
+    return cell.locator(".widget-inline-hbox", has=cell.page.get_by_text(label, exact=True))
+
+
 def press(cell, label, key, times, words):
     """Press a key on the slider with this label until the read-out holds `words`, and return the read-out."""
-    shown = picture_of(cell)
-    slider = cell.locator(".widget-inline-hbox", has=cell.page.get_by_text(label, exact=True))
-    slider.locator(".noUi-handle").first.focus()
-    for _ in range(times):
-        cell.page.keyboard.press(key)
-    wait_for_words(cell, words)
-    assert picture_of(cell) != shown, f"the picture did not follow the slider {label!r}"
+    with follows(cell, label):
+        control(cell, label).locator(".noUi-handle").first.focus()
+        for _ in range(times):
+            cell.page.keyboard.press(key)
+        wait_for_words(cell, words)
     return read_out_of(cell)
+
+
+def drag(cell, label, far, words):
+    """Drag the slider with this label by `far` pixels until the read-out holds `words`."""
+    with follows(cell, label):
+        handle = control(cell, label).locator(".noUi-handle").first.bounding_box()
+        x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+        mouse = cell.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + far, y, steps=4)
+        mouse.up()
+        wait_for_words(cell, words)
+
+
+@contextlib.contextmanager
+def follows(cell, label):
+    """The picture must be another one after what is done within, soon."""
+    shown, end = picture_of(cell), time.monotonic() + 20
+    yield
+    while picture_of(cell) == shown:
+        assert time.monotonic() < end, f"the picture did not follow {label!r}"
+        time.sleep(0.1)
 
 
 def wait_for_words(cell, words):
@@ -191,21 +255,42 @@ def steps_in(read_out):
 
 
 def test_maps_follow_keyboard_and_mouse(lab, page):
-    other = page.context.browser.new_page(viewport={"width": 1400, "height": 1000})
-    other.on("request", lambda request: page.asked.append(request.url))
-    other.goto(lab.replace(f"tree/{NOTEBOOK.name}", "workspaces/maps/tree/maps.ipynb"))
-    other.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    other.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }")
-    other.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    cell = other.locator(".jp-Notebook .jp-Cell").first
-    cell.locator(".widget-html-content").wait_for(timeout=120_000)
-    assert read_out_of(cell).startswith("2 instances: 2 of 2 objects found")
-    press(cell, "inner >", "ArrowRight", 9, "0 instances: 0 of 2")
-    press(cell, "inner >", "ArrowLeft", 9, "2 instances: 2 of 2")
-    wait_for_rest(cell)  # a picture that comes in while the mouse is down would move the button away from it
-    cell.get_by_role("button", name="grow from the inner map", exact=True).click()
-    wait_for_words(cell, "1 instance: 1 of 2 objects found")
-    other.close()
+    with ran_alone(lab, page, "maps") as cell:
+        assert read_out_of(cell).startswith("2 instances: 2 of 2 objects found")
+        press(cell, "inner >", "ArrowRight", 9, "0 instances: 0 of 2")
+        press(cell, "inner >", "ArrowLeft", 9, "2 instances: 2 of 2")
+        wait_for_rest(cell)  # a control's first event is dropped while another's picture is being drawn
+        cell.get_by_role("button", name="grow from the inner map", exact=True).click()
+        wait_for_words(cell, "1 instance: 1 of 2 objects found")
+
+
+def test_reconstruction_follows_each_control_by_keyboard_and_mouse(lab, page):
+    with ran_alone(lab, page, "reconstruction") as cell:
+        assert read_out_of(cell).startswith("error ≥ 0.475: 5 of 5 water chips found, 5 of 15 land chips flagged falsely")
+        moves = {  # slider: what its end, by keyboard, and its start, by mouse, make the words say
+            "threshold": ("0 of 5 water chips found, 0 of 15", "5 of 5 water chips found, 15 of 15"),
+            "chip": ("Chip 7 (land) scores 0.35", "Chip 0 (land) scores 0;"),
+            "a miss costs": ("cost 20 × 0 + 1 × 15 = 15", "cost 0 × 0 + 1 × 15 = 15"),
+            "a false one": ("cost 0 × 0 + 20 × 15 = 300", "cost 0 × 0 + 0 × 15 = 0"),
+        }
+        for label, (last, first) in moves.items():
+            press(cell, label, "End", 1, last)
+            wait_for_rest(cell)
+            drag(cell, label, -900, first)
+            wait_for_rest(cell)
+        for label, options, words in (("score", ("flatness", "error"), ("flatness ≥ -", "error ≥ -")),
+                                      ("band", ("green", "red"), ("", ""))):  # the words name every band  # fmt: skip
+            chosen = control(cell, label).locator("select")
+            with follows(cell, label):
+                chosen.focus()
+                cell.page.keyboard.press("ArrowDown")
+                wait_for_words(cell, words[0])
+            assert chosen.evaluate("list => list.selectedOptions[0].text") == options[0]
+            wait_for_rest(cell)
+            with follows(cell, label):
+                chosen.select_option(options[1])
+                wait_for_words(cell, words[1])
+            wait_for_rest(cell)
 
 
 def test_nothing_leaves_this_machine(ran):
