@@ -23,8 +23,8 @@ from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, share
 from geodl_course.training.progress import History, progress_bar
 from geodl_course.training.running_mean import follow, measured
 
-QUICK = {  # for two cores and two minutes; not as in the paper: widths, batch, learning rate, mean of the last steps
-    "model": {"width": 16, "critic_width": 8},
+QUICK = {  # for two cores and two minutes; not as in the paper: width, batch, learning rate, mean of the last steps
+    "model": {"width": 16},
     "fit": {"batch_size": 16, "lr": 5e-4, "average": 0.999},
 }
 
