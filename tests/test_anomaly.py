@@ -156,6 +156,19 @@ def test_false_alarms_are_those_of_the_highest_threshold_that_finds_enough(seed,
         assert anomaly.confusion_at(scores, strange, higher.min())["found"] < recall * 10
 
 
+def test_a_share_of_the_strange_that_floats_make_too_large_is_found_all_the_same():
+    scores, strange = np.arange(200.0), np.arange(200) >= 100
+    assert 0.07 * 100 > 7  # as floats have it
+    assert anomaly.false_alarms_at_recall(scores, strange, 0.07) == (0, 193)
+    assert anomaly.false_alarms_at_recall(-scores, strange, 0.07) == (1, -106)
+
+
+def test_of_thresholds_that_cost_the_same_the_highest_is_chosen():
+    strange = np.array([True, False, True, False])
+    assert anomaly.cheapest_threshold([4.0, 3, 2, 1], strange) == 4  # 1 missed, or 1 false at 2
+    assert anomaly.cheapest_threshold([1.0, 4, 3, 2], strange) == math.inf  # 2 missed, or 1 missed and 1 false at 3
+
+
 def test_counts_and_cost_at_a_threshold():
     scores, strange = np.array([1.0, 2, 3, 4, 5]), np.array([False, True, False, True, True])
     at = anomaly.confusion_at(scores, strange, 3, cost_missed=10, cost_false=2)

@@ -21,6 +21,9 @@ def test_days_are_in_one_split_and_cameras_in_all(pictures):
     said = {split: covers(ChipDataset(pictures, split)) for split in info.counts}
     days = {split: {entry["day"] for entry in entries} for split, entries in said.items()}
     assert days == {"train": {1, 2, 3, 4}, "val": {5, 6}, "test": {7, 8}}
+    first = [ChipDataset(pictures, "train").images[i] for i, entry in enumerate(said["train"]) if entry["day"] == 1]
+    later = [ChipDataset(pictures, "train").images[i] for i, entry in enumerate(said["train"]) if entry["day"] == 2]
+    assert not any(np.array_equal(one, other) for one in first for other in later)
     for entries in said.values():
         assert {entry["camera"] for entry in entries} == {"camera 1", "camera 2"}
         assert all((entry["kind"] == "empty") == (entry["animal"] == "none") for entry in entries)

@@ -8,7 +8,7 @@ import rasterio
 from scipy.ndimage import binary_erosion
 
 from geodl_course.chips import ChipDataset, ChipError, covers, image_files, read_chip, read_info, validate
-from geodl_course.datasets.coast import PLACES, make_coast, make_scene, scene_chips
+from geodl_course.datasets.coast import PLACES, Scene, make_coast, make_scene, scene_chips
 from geodl_course.datasets.coast_parcels import FIELD, FOREST, TOWN, make_parcels
 from geodl_course.datasets.coast_relief import make_relief, power_noise
 from geodl_course.datasets.coast_spectra import COVERS, REAL, SPECTRA
@@ -171,6 +171,20 @@ def test_scenes_smaller_than_a_chip_and_folders_that_exist_are_refused(coast, tm
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="at least one scene"):
         make_coast(tmp_path / "none", train=0, val=0, test=0)
+
+
+def test_clouds_come_where_their_place_has_them():
+    assert make_scene(3, 128).cloud.mean() > 0.01 < make_scene(5, 128).cloud.mean()
+    assert not make_scene(4, 128).cloud.any()
+
+
+def test_each_chip_says_its_own_cloud_and_commonest_cover():
+    known, cloud = np.full((64, 128), COVERS.index("field"), np.uint8), np.zeros((64, 128), np.float32)
+    known[:40, 64:], cloud[:, 64:96] = 0, 0.5
+    image = np.full((5, 64, 128), 5000, np.uint16)
+    left, right = (chip.cover for chip in scene_chips(Scene(image, known, cloud, (0.0, 0.0)), "a", 64))
+    assert left == {"cover": "field", "water": 0, "kind": "land", "cloud": 0}
+    assert right == {"cover": "water", "water": 0.625, "kind": "mixed", "cloud": 0.25}
 
 
 def test_chips_of_a_scene_lie_side_by_side():

@@ -69,6 +69,16 @@ def test_psnr_is_that_of_torchmetrics():
     assert compression.psnr(images, images) == ([math.inf] * 3, math.inf)
 
 
+def test_psnr_of_all_bands_is_of_their_mean_error():
+    images, found = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    found[:, 1], found[:, 2] = 0.1, 0.5
+    bands, every = compression.psnr(images, found)
+    assert bands == pytest.approx([math.inf, 20, -10 * math.log10(0.25)])
+    assert every == pytest.approx(-10 * math.log10((0.01 + 0.25) / 3))
+    chips = torch.tensor([0.0, 0.4]).view(2, 1, 1, 1).expand(2, 1, 4, 4)  # one chip whole, one lost
+    assert compression.psnr(torch.zeros(2, 1, 4, 4), chips)[1] == pytest.approx(-10 * math.log10(0.16 / 2))
+
+
 @given(st.integers(1, 7), st.integers(1, 5))
 def test_mosaic_and_back(number, columns):
     images = torch.rand(number, 2, 3, 3)
@@ -78,6 +88,21 @@ def test_mosaic_and_back(number, columns):
     if number > columns:
         assert torch.equal(picture[:, 3:6, :3], images[columns])
     assert torch.equal(compression.from_mosaic(picture, number, 3), images)
+
+
+def test_bytes_are_rounded_and_cut_off():
+    images = torch.tensor([-0.2, 0.0, 0.6 / 255, 127.4 / 255, 1.0, 1.3])
+    assert compression.to_bytes(images).tolist() == [0, 0, 1, 127, 255, 255]
+
+
+@pytest.mark.parametrize("driver", ["PNG", "JPEG"])
+def test_rate_is_bits_of_the_files_over_pixels_of_the_chips(driver):
+    images = smooth(5)
+    files = [compression.as_file(compression.to_bytes(image), driver)[0] for image in images]
+    rate, found = compression.file_rates(images, driver)
+    assert rate == 8 * sum(map(len, files)) / (5 * 64 * 64) and found.shape == images.shape
+    mosaic = compression.to_bytes(compression.mosaic(images, 3))  # two rows of three: one place is left over
+    assert compression.file_rates(images, driver, 3)[0] == 8 * len(compression.as_file(mosaic, driver)[0]) / 20480
 
 
 def test_png_loses_nothing_and_jpeg_more_the_less_it_may_use():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
+from geodl_course import error_maps
 from geodl_course.chips import DatasetInfo
 from geodl_course.error_maps import seams, write_error_map
 from geodl_course.models.vae import vae
@@ -31,6 +32,7 @@ class Nothing(torch.nn.Module):
         self.seen = []
 
     def forward(self, images):
+        assert not self.training
         self.seen.append(images.shape[0])
         return torch.zeros_like(images)
 
@@ -105,6 +107,16 @@ def test_pixels_without_data_are_nan_and_the_model_does_not_see_them(tmp_path, d
     np.testing.assert_allclose(values[1:, held], expected(bands)[:, held], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("nodata", [None, -9999.0])
+def test_a_pixel_that_one_band_lacks_is_nan_in_all(tmp_path, nodata):
+    bands = scene_of(64, 64, dtype=np.float32)
+    bands[1, 5, 7] = math.nan
+    files = [write(tmp_path / f"{i}.tif", bands[i : i + 1], nodata=nodata) for i in (0, 1)]
+    for scene in (files, write(tmp_path / "scene.tif", bands, nodata=nodata)):
+        with rasterio.open(write_error_map(scene, Nothing(), INFO, tmp_path / "map.tif", progress=False)) as found:
+            assert np.argwhere(np.isnan(found.read())).tolist() == [[band, 5, 7] for band in range(3)]
+
+
 def test_a_vae_in_one_window_is_its_error_map(tmp_path):
     model, bands = vae(2, latent=4, widths=[8, 8, 8, 8]).eval(), scene_of(64, 64)
     scene = write(tmp_path / "scene.tif", bands)
@@ -144,3 +156,17 @@ def test_a_map_that_is_there_stays_until_the_new_one_is_whole(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_error_map(scene, Breaking(), INFO, out, progress=False)
     assert out.read_bytes() == b"the old one" and not list(tmp_path.glob("*.part"))
+
+
+def test_a_map_that_the_disk_did_not_take_is_told(tmp_path, monkeypatch):
+    scene, out = write(tmp_path / "scene.tif", scene_of()), tmp_path / "map.tif"
+
+    def full(*given):
+        window, last = written(*given)
+        return window, last + 1  # what should stand there, and does not
+
+    written = error_maps.write_strips
+    monkeypatch.setattr(error_maps, "write_strips", full)
+    with pytest.raises(OSError, match="map.tif could not be written whole: free some space"):
+        write_error_map(scene, Nothing(), INFO, out, progress=False)
+    assert not out.exists() and not list(tmp_path.glob("*.part"))

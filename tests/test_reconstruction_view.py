@@ -34,6 +34,9 @@ def test_threshold_flags_and_counts():
     assert data.counts == {"found": 5, "missed": 0, "false": 5, "passed": 10, "cost": 5.0}
     assert data.strip.tolist() == list(range(6, 14)) and data.flagged == 4 and data.picked == 6
     assert data.shares.sum(1) == pytest.approx([1, 1])
+    bins = np.digitize(SCORES["rank"].numpy(), data.edges) - 1  # the last five are strange
+    assert np.flatnonzero(data.shares[1]).tolist() == sorted(set(bins[15:]))
+    assert np.flatnonzero(data.shares[0]).tolist() == sorted(set(bins[:15]))
     words = widgets.reconstruction_words(data)
     assert "rank ≥ -0.05: 5 of 5 strange chips found, 5 of 15 known chips flagged falsely" in words
     assert "cost 5 × 0 + 1 × 5 = 5" in words and "Chip 6 (known) scores -0.4; its mean squared error: red 0.2" in words
@@ -85,6 +88,14 @@ def test_flat_chips_look_flat():
     assert data.strip[0] == 0 and data.views["input"].std() < 2 and data.tiles[1].std() > 30
 
 
+def test_chips_without_variance_and_without_error_are_drawn():
+    flat = torch.full((N, 3, 32, 32), -1.5)
+    data = widgets.reconstruction_compute(widgets.reconstruction_state(flat, flat, SCORES, STRANGE))
+    assert data.errors.tolist() == [0, 0, 0] and not data.views["error"].any()
+    widgets.reconstruction_draw(data)
+    assert "its mean squared error: band 1 0, " in widgets.reconstruction_words(data)
+
+
 def test_any_band_count_and_names():
     one = widgets.reconstruction_state(IMAGES[:, :1], FOUND[:, :1], SCORES, STRANGE)
     assert one.bands == ("band 1",) and one.rgb == (0, 0, 0)
@@ -120,9 +131,29 @@ def test_drawing_shows_what_was_computed_and_reuses_its_artists():
     said = [text.get_text() for text in art["strip"].axes.texts]
     assert len(said) == 8 and all(word in ("passed", "found", "missed", "false alarm") for word in
                                   (text.split("\n")[1] for text in said))  # fmt: skip
+    assert art["error"].get_clim() == (0, data.state.worst[3])
+    odd, flagged = STRANGE[data.strip], np.arange(8) >= 8 - data.flagged
+    told = np.where(odd, np.where(flagged, "found", "missed"), np.where(flagged, "false alarm", "passed"))
+    assert [text.split("\n")[1] for text in said] == told.tolist()
+    border, edges = art["border"].get_xdata()[0], art["strip"].get_extent()[1]
+    assert border == pytest.approx((edges + 12) / 8 * (8 - data.flagged) - 6)  # in the gap, 12 px wide
     first = widgets.png(figure)
     widgets.reconstruction_draw(widgets.reconstruction_compute(replace(data.state, place=0.3)), figure)
     assert widgets.png(figure) != first
+
+
+def test_counts_stand_in_the_column_and_row_of_their_names():
+    figure = widgets.reconstruction_draw(widgets.reconstruction_compute(state()))
+    art = {artist.get_gid(): artist for artist in figure.findobj() if artist.get_gid()}
+    at = {name: art[f"count {name}"].get_position() for name in ("found", "missed", "false", "passed")}
+    words = {text.get_text(): text.get_position() for text in art["count found"].axes.texts}
+    rows = {name: art[f"row {name}"].get_position()[1] for name in ("known", "strange")}
+    assert at["found"][0] == at["false"][0] == words["flagged"][0]
+    assert at["missed"][0] == at["passed"][0] == words["not flagged"][0]
+    assert all(abs(at[name][1] - rows["strange"]) < 0.2 for name in ("found", "missed"))
+    assert all(abs(at[name][1] - rows["known"]) < 0.2 for name in ("false", "passed"))
+    for name, word in (("found", "found"), ("missed", "missed"), ("false", "false alarms"), ("passed", "passed")):
+        assert words[word][0] == at[name][0] and 0 < at[name][1] - words[word][1] < 0.5
 
 
 def test_shell_follows_every_control():

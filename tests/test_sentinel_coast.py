@@ -64,17 +64,21 @@ def test_windows_with_pixels_that_hold_no_data_are_left_out(ports, tmp_path):
             band = dst.read(1)
             band[60, 130] = 0
             dst.write(band, 1)
+    with rasterio.open(ports / "athens/B11.tif", "r+") as dst:  # a pixel that is dark in one band alone has data
+        band = dst.read(1)
+        band[10, 10] = 0
+        dst.write(band, 1)
     folder = import_sentinel_coast(ports, tmp_path / "coast", progress=False)
     assert list(image_files(folder, "train")) == ["athens_0000_0000", "athens_0000_0064"]
 
 
 def test_a_pixel_is_water_by_both_numbers():
-    #                        sea  dark soil  bright cloud  glint  nothing
-    green = np.array([[[0.05, 0.08, 0.60, 0.06, 0.0]]])
-    nir = np.array([[[0.02, 0.12, 0.55, 0.05, 0.0]]])
-    swir = np.array([[[0.01, 0.20, 0.50, 0.059, 0.0]]])
+    #                        sea  dark soil  bright cloud  glint  nothing  dark roof  reed at the limit
+    green = np.array([[[0.05, 0.08, 0.60, 0.06, 0.0, 0.20, 0.10]]])
+    nir = np.array([[[0.02, 0.12, 0.55, 0.05, 0.0, 0.18, 0.15]]])
+    swir = np.array([[[0.01, 0.20, 0.50, 0.059, 0.0, 0.15, 0.05]]])
     image = np.concatenate([green, green, green, nir, swir])
-    assert is_water(image, scale=1.0).tolist() == [[True, False, False, True, False]]
+    assert is_water(image, scale=1.0).tolist() == [[True, False, False, True, False, False, False]]
     assert mndwi(image)[0, 0] == pytest.approx(4 / 6) and mndwi(image)[0, 4] == 0
     turned = image[[4, 3, 1]]
     assert is_water(turned, ["swir", "nir", "green"], 1.0).tolist() == is_water(image, scale=1.0).tolist()

@@ -94,6 +94,13 @@ def test_model_computes_the_elbo_of_its_own_draw():
     assert losses["kl"].item() == pytest.approx(2 * kl.item(), rel=1e-9)
 
 
+def test_autoencoder_computes_the_mean_squared_error_of_its_images():
+    torch.manual_seed(0)
+    model, images = autoencoder(2, latent=4, widths=WIDTHS), Blobs(6).images
+    expected = torch.nn.functional.mse_loss(model.decode(model.encode(images)), images)
+    torch.testing.assert_close(model(images), {"error": expected})
+
+
 def test_gradient_passes_through_the_draw():
     mean, log_variance = (each.requires_grad_() for each in codes(4))
     noise = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -198,11 +205,13 @@ def test_wrong_images_are_named(make, images, words):
 
 @pytest.mark.parametrize("settings, words", [
     ({"widths": [8] * 7}, "7 widths"), ({"widths": []}, "0 widths"), ({"noise": 0}, "noise is 0"),
-    ({"beta": -1}, "beta is -1"), ({"noise": math.nan}, "noise is nan"),
+    ({"beta": -1}, "beta is -1"), ({"noise": math.nan}, "noise is nan"), ({"noise": math.inf}, "noise is inf"),
+    ({"size": 72}, "4 widths halve the image as often, and 72 px"), ({"latent": 0}, "latent is 0"),
+    ({"bands": 0}, "bands is 0"),
 ])  # fmt: skip
 def test_impossible_settings_are_named(settings, words):
     with pytest.raises(ValueError, match=words):
-        vae(2, **settings)
+        vae(**{"bands": 2, **settings})
 
 
 def test_unknown_settings_are_named():

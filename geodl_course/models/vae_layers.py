@@ -35,10 +35,13 @@ def check_settings(settings):
     size, halvings = settings["size"], len(settings["widths"])
     if not halvings or size % 2**halvings:
         raise ValueError(f"{halvings} widths halve the image as often, and {size} px cannot be: 1 to 6 fit 64 px")
+    for name in ("bands", "latent"):
+        if not settings[name] >= 1:
+            raise ValueError(f"{name} is {settings[name]}: the network needs at least 1")
     for name in ("noise", "beta"):
         value = settings.get(name)
-        if value is not None and not (0 < value if name == "noise" else 0 <= value < math.inf):
-            raise ValueError(f"{name} is {value}: noise is more than 0 (or None), beta at least 0")
+        if value is not None and not (0 < value < math.inf if name == "noise" else 0 <= value < math.inf):
+            raise ValueError(f"{name} is {value}: noise is more than 0 and finite (or None), beta at least 0")
     return size // 2**halvings
 
 
