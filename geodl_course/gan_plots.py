@@ -33,12 +33,14 @@ def tiled(images, columns, gap=None):
     return sheet
 
 
-def show_rows(rows, gaps=None, scale=1, title=None):
+def show_rows(rows, gaps=None, scale=None, title=None):
     """Show {name of the row: images (N, C, S, S) in [-1, 1]}, one chip beside the other → matplotlib Figure.
 
-    gaps: {name: (N, 1, S, S) bool}, shown in grey. scale: pixels of the screen a chip's pixel.
+    gaps: {name: (N, 1, S, S) bool}, shown in grey. scale: pixels of the screen for one of a chip's, by default so
+    many that the chip is about 64 wide.
     """
     columns, size = max(len(images) for images in rows.values()), next(iter(rows.values())).shape[-1]
+    scale = scale or max(1, 64 // size)
     sheets = [tiled(images, columns, (gaps or {}).get(name)) for name, images in rows.items()]
     between = np.full((GAP, sheets[0].shape[1], 3), 255, np.uint8)
     picture = np.concatenate([part for sheet in sheets for part in (sheet, between)][:-1])
@@ -97,7 +99,7 @@ def plot_game(steps, judged=("D of real", "D of made")):
         for k, (key, name) in enumerate(zip(keys, names, strict=True)):
             values = np.array([row[key] for row in steps])
             mean = smooth(values)
-            ax.plot(number, values, color=f"C{k}", linewidth=0.4, alpha=0.25)
+            ax.plot(number[::10], values[::10], ".", color=f"C{k}", markersize=2.5, alpha=0.35)
             ax.plot(number[-len(mean):], mean, color=f"C{k}", linestyle="-" if k == 0 else "--")
             ends.append((number[-1], mean[-1], name, f"C{k}"))
         ax.set(xlabel="step", title=title, xlim=(0, number[-1]))

@@ -34,7 +34,7 @@ def test_chips_of_a_row_stand_side_by_side_at_their_own_size():
 
 
 def test_rows_carry_their_names_and_a_chips_pixel_is_one_of_the_screen():
-    figure = gan_plots.show_rows({"made": signed(3), "real": signed(2, value=1.0)}, title="Two rows")
+    figure = gan_plots.show_rows({"made": signed(3), "real": signed(2, value=1.0)}, scale=1, title="Two rows")
     [ax] = figure.axes
     picture = ax.images[0].get_array()
     assert picture.shape[:2] == (2 * 8 + gan_plots.GAP, 3 * 8 + 2 * gan_plots.GAP)
@@ -43,6 +43,8 @@ def test_rows_carry_their_names_and_a_chips_pixel_is_one_of_the_screen():
     assert (picture[int(places[0]), 1] == 0).all() and (picture[int(places[1]), 1] == 255).all()
     width, height = ax.get_window_extent().width / figure.dpi * 100, ax.get_window_extent().height / figure.dpi * 100
     assert (width, height) == pytest.approx(picture.shape[1::-1], abs=0.6)
+    wider = gan_plots.show_rows({"made": signed(3)}).axes[0]  # chips of 8 px are drawn 8 times as large
+    assert wider.get_window_extent().width / figure.dpi * 100 == pytest.approx(8 * (3 * 8 + 2 * gan_plots.GAP), abs=0.6)
 
 
 def test_the_drawing_moves_one_network_in_each_step():
