@@ -107,7 +107,8 @@ def main(arguments=None):
     figures = {"early": early(data, chosen.seed, max(2, int(share * EARLY))), "coupling": coupling(data, chosen.seed)}
     figures["collapse"] = collapse(data, yard, chosen.seed, max(2, int(share * COLLAPSE)))
     figures["side_by_side"] = side_by_side(data, yard, chosen.seed, chosen.steps)
-    results.store("gan_losses", figures, "python -m tests.benchmarks.gan_losses", chosen.seed)
+    which = "" if chosen.steps == STEPS else f" --steps {chosen.steps}"
+    results.store("gan_losses", figures, f"python -m tests.benchmarks.gan_losses{which}", chosen.seed)
 
 
 if __name__ == "__main__":
