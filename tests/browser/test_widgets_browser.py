@@ -1,5 +1,5 @@
-"""The inspectors as a student meets them, in a real JupyterLab, moved by keyboard and mouse: those of lecture 02, and the
-maps of U-Net-ID and the anomaly scores in notebooks of one cell, since no training is needed to move them."""
+"""The inspectors as a student meets them, in a real JupyterLab, moved by keyboard and mouse: those of lecture 02, and
+the maps of U-Net-ID and the anomaly scores in notebooks of one cell, since no training is needed to move them."""
 
 import contextlib
 import os
@@ -125,9 +125,9 @@ def ran_alone(lab, page, name):
 
 
 def errors_in(frame):
-    """What the kernel writes as an error, or to stderr, in one message: errors of a control reach no cell."""
+    """The kernel's message, if it tells of an error: those of a control that was moved show in no cell."""
     text = frame.decode(errors="replace") if isinstance(frame, bytes) else frame
-    return [text] if '"msg_type": "error"' in text or '"name": "stderr"' in text else []
+    return [text] if '"msg_type": "error"' in text or "Traceback" in text else []
 
 
 def cell_number(call):
@@ -259,14 +259,13 @@ def test_maps_follow_keyboard_and_mouse(lab, page):
         assert read_out_of(cell).startswith("2 instances: 2 of 2 objects found")
         press(cell, "inner >", "ArrowRight", 9, "0 instances: 0 of 2")
         press(cell, "inner >", "ArrowLeft", 9, "2 instances: 2 of 2")
-        wait_for_rest(cell)  # a control's first event is dropped while another's picture is being drawn
-        cell.get_by_role("button", name="grow from the inner map", exact=True).click()
+        cell.get_by_role("button", name="grow from the inner map", exact=True).click()  # while pictures still come in
         wait_for_words(cell, "1 instance: 1 of 2 objects found")
 
 
 def test_reconstruction_follows_each_control_by_keyboard_and_mouse(lab, page):
     with ran_alone(lab, page, "reconstruction") as cell:
-        assert read_out_of(cell).startswith("error ≥ 0.475: 5 of 5 water chips found, 5 of 15 land chips flagged falsely")
+        assert read_out_of(cell).startswith("error ≥ 0.475: 5 of 5 water chips found, 5 of 15 land")
         moves = {  # slider: what its end, by keyboard, and its start, by mouse, make the words say
             "threshold": ("0 of 5 water chips found, 0 of 15", "5 of 5 water chips found, 15 of 15"),
             "chip": ("Chip 7 (land) scores 0.35", "Chip 0 (land) scores 0;"),
@@ -275,22 +274,29 @@ def test_reconstruction_follows_each_control_by_keyboard_and_mouse(lab, page):
         }
         for label, (last, first) in moves.items():
             press(cell, label, "End", 1, last)
-            wait_for_rest(cell)
             drag(cell, label, -900, first)
-            wait_for_rest(cell)
-        for label, options, words in (("score", ("flatness", "error"), ("flatness ≥ -", "error ≥ -")),
-                                      ("band", ("green", "red"), ("", ""))):  # the words name every band  # fmt: skip
+        for label, opened_by_key, opened_by_mouse in (("score", "flatness ≥ -", "error ≥ -"), ("band", "", "")):
             chosen = control(cell, label).locator("select")
+            first = chosen.evaluate("list => list.value")
+            wait_for_rest(cell)  # the words name every band, so the picture alone tells that another was chosen
             with follows(cell, label):
                 chosen.focus()
-                cell.page.keyboard.press("ArrowDown")
-                wait_for_words(cell, words[0])
-            assert chosen.evaluate("list => list.selectedOptions[0].text") == options[0]
+                pick(cell, "Space", "ArrowDown")  # JupyterLab takes an arrow for itself where the list is not open
+                wait_for_words(cell, opened_by_key)
+            assert chosen.evaluate("list => list.value") != first
             wait_for_rest(cell)
             with follows(cell, label):
-                chosen.select_option(options[1])
-                wait_for_words(cell, words[1])
-            wait_for_rest(cell)
+                chosen.click()
+                pick(cell, "ArrowUp")
+                wait_for_words(cell, opened_by_mouse)
+            assert chosen.evaluate("list => list.value") == first
+
+
+def pick(cell, *keys):
+    """Press keys in the list that is open or that the first of them opens, and choose what they lead to."""
+    for key in (*keys, "Enter"):
+        cell.page.keyboard.press(key)
+        time.sleep(0.2)  # the list is a window of its own: there is nothing on the page to wait for
 
 
 def test_nothing_leaves_this_machine(ran):
