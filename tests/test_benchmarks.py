@@ -74,6 +74,44 @@ def test_table_says_what_is_measured_and_how_to_measure_the_rest(tmp_path, capsy
     assert json.loads((tmp_path / "docs" / "results" / "lectures.json").read_text())["command"] == "python -m y"
 
 
+def test_whatever_is_stored_has_a_row():
+    """The figures of generative benchmarks as they store them, with numbers that are easy to find again."""
+    sample = {"closed": 0.8, "recall": 0.4, "memorised": 0.01, "precision": 0.9, "classifier_accuracy": 0.95}
+    results.store("dcgan_coast", sample, "python -m d --seeds", 0)
+    results.store("gan_speed", {"training": 0.93, "width": 64, "each": []}, "python -m s")
+    one = {"frechet": 3.0, "recall": 0.25, "diverged": None}
+    gone = {"diverged": "step 3: the loss is nan", "seconds": 1.0}
+    losses = {"minimax": one, "wasserstein": gone}
+    collapse = {"1": {"recall": 0.5}, "10": {"recall": 0.0}}
+    results.store("gan_losses", {"side_by_side": losses, "collapse": collapse}, "python -m l", 0)
+    ways = {"code search": {"red": 0.5}, "code search, blended": {"red": 0.25}, "smooth from the edge": {"red": 0.3}}
+    for data in ("coast", "sentinel_coast"):
+        results.store(f"gan_gaps_{data}", {**ways, "chips": 9}, "python -m g --seeds", 0)
+    shares = {"labelled chips alone": 0.7, "with made-up chips": 0.6, "with real chips without labels": 0.8}
+    results.store("gan_labels_coast", shares, "python -m g --seeds", 0)
+    results.store("something_new", {"AP": 0.5}, "python -m n")
+    pair = {which: {"red": {"pixels": [0, place, 1]}, "MNDWI": {"pixels": [-1, -place, 1]}, "chips": 9}
+            for which, place in (("coast", 0.1), ("sentinel_coast", 0.2))}  # fmt: skip
+    results.store("coast_spectra", {"land": pair, "water": pair}, "python -m c")
+    printed = table.rendered()
+    for words in ("80% (seeds 0: 80%) | yes", "0.93 | yes", "minimax 3.00 / 0.25, wasserstein diverged | -",
+                  "1: 0.50, 10: 0.00 | -", "code search, blended 0.2500, smooth from the edge 0.3000 (seeds 0) | yes",
+                  "with made-up chips 0.600, with real chips without labels 0.800 (seeds 0) | **no**",
+                  "red 0.100 / 0.200, MNDWI -0.100 / -0.200 | -",
+                  "| something_new | - | [its figures](results/something_new.json) | - |"):
+        assert words in printed
+
+
+def test_each_result_of_the_project_is_in_the_table(monkeypatch):
+    monkeypatch.delenv("GEODL_RESULTS")
+    rows, _, how = table.rendered().partition("## How")
+    for path in results.folder().glob("*.json"):
+        assert f"| {path.stem} | `" in how and results.runs(path.stem)
+    for name in ("coast_spectra", "01_chip_sizes"):
+        assert all(f"| {what} |" in rows for what, _, of, _, _ in table.TABLE if of == name)
+        assert f"| {name} | - |" not in rows
+
+
 def test_ssd_ablation_trains_every_variant(tmp_path, monkeypatch):
     monkeypatch.setattr(ssd_ablation, "STEPS", 1)
     stored = str(save_npz(tmp_path / "squares.npz", tiny_chips(), tiny_chips("val", 4, seed=1)))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from statistics import fmean, median
 
-from tests.benchmarks import results, vae_rows
+from tests.benchmarks import results, shown_rows, vae_rows
 from tests.benchmarks.results import ROOT, interval, runs
 
 SEEDS = "0 1 2 3 4"
@@ -251,6 +251,7 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
     ("images a second, 16 at once, the same", "YOLO v1 > SSD > Faster R-CNN",
      "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(16)),
     *vae_rows.ROWS,
+    *shown_rows.ROWS,
     ("each notebook under nbval, quick: seconds", "at most 120", "lectures",
      "python -m tests.benchmarks.lectures", notebooks("seconds", 120, "s")),
     ("training in a notebook, together: seconds", "at most 60", "lectures",
@@ -274,6 +275,10 @@ def rendered():
     for what, limit, name, command, row in TABLE:
         text, good = row() if runs(name) else (f"not yet: `{command}`", None)
         lines.append(f"| {what} | {limit} | {text} | {'-' if good is None else 'yes' if good else '**no**'} |")
+    named = {name for _, _, name, _, _ in TABLE}
+    for path in sorted(results.folder().glob("*.json")):  # measured, and no row is written for it
+        if path.stem not in named:
+            lines.append(f"| {path.stem} | - | [its figures](results/{path.name}) | - |")
     lines += ["", "## How", "", "| benchmark | command | seeds | commit | machine | torch |", "|---" * 6 + "|"]
     for path in sorted(results.folder().glob("*.json")):
         stored = results.read(path.stem)
