@@ -7,6 +7,7 @@ from matplotlib.ticker import NullFormatter
 from geodl_course.plots import display_bands
 
 KNOWN, STRANGE = "#0072B2", "#E69F00"
+LEVELS = 16  # of each colour in a small chip: enough for the eye, and the stored pictures are half as large
 
 
 def common_limits(images, percentiles=(2, 98)):
@@ -15,14 +16,14 @@ def common_limits(images, percentiles=(2, 98)):
     return np.percentile(pixels[:, :: max(1, pixels.shape[1] // 200_000)], percentiles, axis=1).T
 
 
-def show_strips(rows, limits, info=None, size=1.15, titles=None, title=None):
+def show_strips(rows, limits, info=None, size=0.72, titles=None, title=None):
     """Rows of chips, {name: images (N, C, H, W)}, all in one stretch (C, 2) of `common_limits` → matplotlib Figure.
 
     So a flat chip looks flat. titles: a word over each column.
     """
-    columns = max(len(images) for images in rows.values())
+    columns, label = max(len(images) for images in rows.values()), 0.3 + 0.07 * max(map(len, rows))
     figure, axes = plt.subplots(len(rows), columns, squeeze=False,
-                                figsize=(size * columns + 1.1, size * len(rows) + 0.25 + 0.25 * bool(title)))
+                                figsize=(size * columns + label, size * len(rows) + 0.25 + 0.25 * bool(title)))
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         for ax in row:
             ax.set_axis_off()
@@ -37,10 +38,11 @@ def show_strips(rows, limits, info=None, size=1.15, titles=None, title=None):
 
 
 def displayed(image, limits, info=None):
-    """Image (C, H, W) → (H, W, 3) in 0..1, by the limits (C, 2)."""
+    """Image (C, H, W) → (H, W, 3) in 0..1, by the limits (C, 2), in steps of 1 / (LEVELS - 1)."""
     bands = display_bands(len(image), info)
     low, high = limits[bands].T[:, :, None, None]
-    return ((np.asarray(image)[bands] - low) / np.maximum(high - low, 1e-9)).clip(0, 1).transpose(1, 2, 0)
+    shown = ((np.asarray(image)[bands] - low) / np.maximum(high - low, 1e-9)).clip(0, 1)
+    return (shown * (LEVELS - 1)).round().transpose(1, 2, 0) / (LEVELS - 1)
 
 
 def vae_flow(bands=5, size=64, latent=32):
@@ -111,7 +113,7 @@ def compare_histograms(panels, size=(2.7, 2.0)):
     return figure
 
 
-def show_layers(layers, extent=None, size=3.3):
+def show_layers(layers, extent=None, size=2.6):
     """Maps side by side, {name: (H, W, 3) or (H, W)}, each single layer with its colour bar → matplotlib Figure.
 
     extent (left, right, bottom, top) in map units. A layer is shown from 0 to its 98th percentile, NaN left white.
@@ -121,7 +123,7 @@ def show_layers(layers, extent=None, size=3.3):
                                 squeeze=False)
     for ax, (name, layer) in zip(axes[0], layers.items(), strict=True):
         top = None if layer.ndim == 3 else np.nanpercentile(layer, 98)
-        shown = ax.imshow(layer, cmap="magma", vmin=0, vmax=top, extent=extent, interpolation="nearest")
+        shown = ax.imshow(layer, plt.get_cmap("magma", 32), vmin=0, vmax=top, extent=extent, interpolation="nearest")
         ax.set_title(name, fontsize=9)
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
