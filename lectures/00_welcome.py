@@ -314,11 +314,11 @@ teaching.check("00.1", centres)
 # | 05 | YOLO v1 | a detector that answers cell by cell, three compared | yes |
 # | 06 | Mask R-CNN | an outline for each object; valley fills mapped on terrain | yes |
 # | 07 | U-Net-ID | pixels first: what touches told apart; is it the method, or the learning? | yes |
-# | 08 | DCGAN | | not yet |
-# | 09 | VAE | | not yet |
+# | 08 | DCGAN | chips from noise, clouds filled; what made-up data is worth | yes |
+# | 09 | VAE | codes, compression, and anomalies whose threshold you pick | yes |
 # | 10 | From chips to a map | | not yet |
 #
-# The lectures marked *not yet* are planned and not written. **Next:** [01 · Geospatial
+# Lecture 10 is planned and not written. **Next:** [01 · Geospatial
 # chips](01_geospatial_chips.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
