@@ -135,9 +135,11 @@ def test_drawing_shows_what_was_computed_and_reuses_its_artists():
     odd, flagged = STRANGE[data.strip], np.arange(8) >= 8 - data.flagged
     told = np.where(odd, np.where(flagged, "found", "missed"), np.where(flagged, "false alarm", "passed"))
     assert [text.split("\n")[1] for text in said] == told.tolist()
-    border, edges = art["border"].get_xdata()[0], art["strip"].get_extent()[1]
-    assert border == pytest.approx((edges + 12) / 8 * (8 - data.flagged) - 6)  # in the gap, 12 px wide
-    first = widgets.png(figure)
+    first, step = widgets.png(figure), (art["strip"].get_extent()[1] + 12) / 8  # a chip and its gap of 12 px
+    for place, number in ((0, 8), (0.5, 4), (0.97, 1), (1, 0)):
+        data = widgets.reconstruction_compute(replace(data.state, score="rank", place=place))
+        widgets.reconstruction_draw(data, figure)
+        assert data.flagged == number and art["border"].get_xdata()[0] == pytest.approx(step * (8 - number) - 6)
     widgets.reconstruction_draw(widgets.reconstruction_compute(replace(data.state, place=0.3)), figure)
     assert widgets.png(figure) != first
 
