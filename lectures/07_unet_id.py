@@ -301,7 +301,7 @@ _ = diagrams.draw_flow(*diagrams.unet_id_flow(size=budget.chip))
 
 # %% mirror="models.unet_id_layers:refine_block,models.unet_id_layers:full_size,models.unet_id_layers:check_sides,models.unet_id:network_input"
 
-# %% slideshow={"slide_type": "skip"} mirror="models.unet_id:check_maps,models.unet_id:check_names,models.unet_id_instances:smallest_of"
+# %% slideshow={"slide_type": "skip"} mirror="models.unet_id:check_maps,models.unet_id:check_names,models.unet_id:smallest_of"
 
 # %% mirror="models.unet_id:UNetID"
 

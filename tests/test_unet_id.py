@@ -15,13 +15,14 @@ from geodl_course.models.unet_id import (
     UNetID,
     draw_goals,
     map_losses,
+    smallest_of,
     start_from,
     unet,
     unet_id,
     unet_id_paper,
     unet_three_maps,
 )
-from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components, smallest_of
+from geodl_course.models.unet_id_instances import Instances, grow_instances, label_components
 from geodl_course.models.unet_id_targets import MAPS, number_pixels, unet_id_targets, vanishing
 
 SIDE = 64

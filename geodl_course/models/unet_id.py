@@ -6,6 +6,7 @@ what three independent ports agree on. The quick model is narrower, works at hal
 refining adds to its maps.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -185,3 +186,12 @@ def one_class(classes):
     if classes != 1:
         raise ValueError(f"{classes} classes: U-Net-ID maps one. Choose it with dataset.pick_classes([name])")
     return {"classes": 1}
+
+
+def smallest_of(targets):
+    """Pixels of an instance than which 99 of 100 in targets, dicts with masks (M, H, W), are larger; at least 1.
+
+    What a network finds below that is hardly ever an object: a model gets it as instances={"smallest": ...}.
+    """
+    sizes = np.concatenate([np.zeros(0), *(one["masks"].sum(dim=(-2, -1)) for one in targets)])
+    return max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1

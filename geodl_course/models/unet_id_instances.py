@@ -56,15 +56,6 @@ def drop_small(ids, smallest):
     return np.where(keep, keep.cumsum(), 0)[ids]
 
 
-def smallest_of(targets):
-    """Pixels of an instance than which 99 of 100 in targets, dicts with masks (M, H, W), are larger; at least 1.
-
-    What a network finds below that is hardly ever an object: a model gets it as instances={"smallest": ...}.
-    """
-    sizes = np.concatenate([np.zeros(0), *(one["masks"].sum(dim=(-2, -1)) for one in targets)])
-    return max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1
-
-
 @dataclass
 class Instances:
     """Maps (B, N, H, W) in 0..1 and the instances grown from them, ids (B, H, W): 0 for none, 1..D in each image."""

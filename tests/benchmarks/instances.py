@@ -16,8 +16,7 @@ import torch
 
 from geodl_course import training
 from geodl_course.evaluation import area_scores, detect, instance_scores, mask_average_precision, targets_of
-from geodl_course.models.unet_id import start_from, unet, unet_id, unet_three_maps
-from geodl_course.models.unet_id_instances import smallest_of
+from geodl_course.models.unet_id import smallest_of, start_from, unet, unet_id, unet_three_maps
 from geodl_course.models.unet_id_targets import number_pixels, vanishing, widen
 from tests.benchmarks import results
 from tests.benchmarks.accuracy import fewer_empty
