@@ -386,7 +386,7 @@ _ = ax.legend()
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Read each column downwards: a code finds its chip. First a grey weave, then dark and light part; after that detail
-# comes slowly, and a chessboard stays. Real NDVI has two peaks, water below zero and fields near 0.7. Do the made ones?
+# comes slowly, and a chessboard stays. Real NDVI has two peaks, water below zero and fields near 0.7. The made ones smear it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · Is it converging?
@@ -458,7 +458,7 @@ pd.DataFrame([{name: run[name] for name in names} for run in stored("dcgan_coast
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (7 min) First read the marks. New real chips are not at zero: 500 are few, and scenes differ. Chips of one colour are the
-# ceiling, and ours soon come about there, with more kinds of chips than convincing ones. The curve is not smooth, the last step not always the best. Two
+# ceiling; ours get below it, far from the floor. The curve is not smooth, the last step not always the best. Two
 # minutes at 10 m: two seeds close most of the way, one a quarter. **One seed is no result.** Recall is below 0.2 in all:
 # most of what is real is never made. Other classifier, more samples: compare within a table.
 
