@@ -8,6 +8,8 @@ import geopandas
 import numpy as np
 import shapely
 
+from geodl_course.datasets.polygons import in_pixels
+
 COLOURS = ("204,121,167", "86,180,233", "230,159,0", "0,158,115", "213,94,0", "0,114,178", "240,228,66")
 COLUMNS = ("id", "class", "score", "area_m2", "perimeter_m", "cut")
 
@@ -35,12 +37,12 @@ def layer_of(objects, scene, classes, simplify=0.0):
 def write_layer(layer, out, classes, scene=None):
     """Write a layer as .gpkg (with a style beside it), .geojson (in EPSG:4326) or COCO's .json → the path.
 
-    COCO has one image, the scene, and polygons in its pixels. An older file is replaced when the new one is whole.
+    COCO has one image, the scene, and polygons in its pixels; their holes are filled, for it knows none. An older file
+    is replaced when the new one is whole.
     Raises ValueError for any other ending, OSError where the folder does not take it.
     """
     out = Path(out)
-    if out.suffix not in WRITERS:
-        raise ValueError(f"{out}: the layer can be written as {', '.join(WRITERS)}; give it one of these endings")
+    check_ending(out)
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     try:
         WRITERS[out.suffix](layer, part, classes, scene)
@@ -50,6 +52,11 @@ def write_layer(layer, out, classes, scene=None):
     if out.suffix != ".json":
         out.with_suffix(".qml").write_text(style(classes), "utf-8")
     return out
+
+
+def check_ending(out):
+    if out.suffix not in WRITERS:
+        raise ValueError(f"{out}: the layer can be written as {', '.join(WRITERS)}; give it one of these endings")
 
 
 def write_geopackage(layer, path, classes, scene):
@@ -67,8 +74,7 @@ def save(table, path, driver, **options):
 
 
 def write_coco(layer, path, classes, scene):
-    a, b, c, d, e, f = tuple(~scene.transform)[:6]
-    pixels = shapely.transform(layer.geometry.to_numpy(), lambda p: p @ np.array([[a, d], [b, e]]) + [c, f])
+    pixels = in_pixels(layer.geometry, scene.transform)
     image = {"id": 1, "file_name": Path(scene.path).name, "width": scene.width, "height": scene.height}
     found = [annotation(row, shape, classes) for row, shape in zip(layer.itertuples(), pixels, strict=True)]
     names = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]

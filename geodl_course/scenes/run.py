@@ -13,7 +13,7 @@ import torch
 
 from geodl_course.scenes.merging import cores, keep_core, merge_parts, suppress
 from geodl_course.scenes.objects import join, place_objects
-from geodl_course.scenes.output import WRITERS, layer_of, write_layer
+from geodl_course.scenes.output import check_ending, layer_of, write_layer
 from geodl_course.scenes.reading import corners, open_scene, read_batch
 from geodl_course.scenes.work import Block, Job, begin, open_work, read_block, write_block
 from geodl_course.training import load_model, save_model
@@ -78,8 +78,7 @@ def check_output(raster, out, merge):
     if out is None:
         return
     out = Path(out)
-    if out.suffix not in WRITERS:
-        raise ValueError(f"{out}: the layer can be written as {', '.join(WRITERS)}; give it one of these endings")
+    check_ending(out)
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise ValueError(f"{out.parent} is no folder that can be written to. Make it, or choose another output")
     if out.resolve() == Path(raster).resolve():
