@@ -259,19 +259,14 @@ budget
 #
 # ### Slides
 #
-# A lecture is also a talk. In JupyterLab, the property inspector (the gears in the right sidebar) shows the slide type
-# of each cell, and the cells of type *notes*, such as the one below, are what the presenter says. This command turns
-# a notebook into slides:
-#
-# ```bash
-# jupyter nbconvert --to slides notebooks/02_boxes_anchors_nms.ipynb --output-dir build
-# ```
+# A lecture is also a talk: `make slides` builds a deck of each, which needs no net when it is shown. In JupyterLab, the
+# property inspector (the gears in the right sidebar) shows the slide type of each cell; the cells of type *notes*, such
+# as the one below, are what the presenter says.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Students: the notes are not secret. They hold the questions that a teacher would ask, so read them when you
-# work alone. Instructors: each note starts with planned minutes. The slides that this command makes fetch their
-# scripts from the net, so try them on the projector's network first; widgets are shown live in JupyterLab, not on a
-# slide.
+# work alone. Instructors: each note starts with planned minutes, INSTRUCTORS.md adds them up; widgets are shown live in
+# JupyterLab, not on a slide.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Exercises check themselves
@@ -300,6 +295,19 @@ teaching.check("00.1", centres)
 # (2 min) Let everybody do 00.1 now. It takes one line, and it settles a convention that costs people days: boxes here
 # are half-open, like Python slices, so width is `x1 - x0` without a plus one, and a box cuts its own pixels out of an
 # image with `image[y0:y1, x0:x1]`. Annotation formats disagree on this; lecture 01 shows which do what.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. A map marks every roof pixel. Why can nobody count the houses from it?
+# 2. Which of the seven systems return boxes, which masks, which images?
+# 3. What does the doctor's line on torch and torchvision try?
+# 4. Where do you say how long a lecture may train?
+# 5. Width, height and centre of the box (2, 3, 6, 9)?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: houses that touch are one patch. 2: 03 to 05; 06 and 07; 08 and 09. 3: an operator that works only if both
+# were built for each other. 4: in its knob cell, or with `GEODL_BUDGET`. 5: 4, 6 and (4, 6).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Where to go from here

@@ -26,6 +26,7 @@
 # %% slideshow={"slide_type": "skip"}
 import io, json, math, shutil, tempfile
 from pathlib import Path
+from textwrap import fill
 
 import geopandas
 import matplotlib.pyplot as plt
@@ -571,6 +572,7 @@ print({key: value for key, value in real.info.recipe.items() if key not in ("not
 fullest = np.argsort([-len(real[i][1]["labels"]) for i in range(len(real))])
 figure = plots.show_chips(real, fullest[[0, 4, 20]], columns=3, size=1.5)
 _ = figure.suptitle("Real: NEON tree crowns, 0.2 m" if trees else "Generated stand-in: towns", fontsize=11)
+print(fill(f"{real.info.citation} Licence: {real.info.licence}", 120))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Let the room find crowns without a box. A detector that finds those is marked wrong, so its precision reads
@@ -655,6 +657,19 @@ check("01.3", visible_share)
 # cut a raster of your own with data_scripts/chip.py, and bring the chip that surprised you.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. Pixels of 0.5 m. How far is column 100, row 200 from the raster's upper left corner?
+# 2. What does JPEG do to a raster of ids?
+# 3. When can instances be had back from a semantic map?
+# 4. Chips overlap and are split at random. Is the validation score too high or too low?
+# 5. Why keep chips without objects?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: 50 m east, 100 m south. 2: it invents ids along the edges. 3: only where nothing touches. 4: too high:
+# pixels were seen in training. 5: they show what is not an object, and count false alarms.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## What to remember
 #
 # - A detector learns from a class and a **box** for each thing, instance segmentation from a class and a **mask**.
@@ -668,3 +683,12 @@ check("01.3", visible_share)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (1 min) Ask each for a fault met in their own data. Most come back in later lectures.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [Everingham et al. 2010, PASCAL VOC](https://doi.org/10.1007/s11263-009-0275-4)
+# - [Lin et al. 2014, COCO](https://doi.org/10.1007/978-3-319-10602-1_48)
+# - [Roberts et al. 2017, splits for spatial data](https://doi.org/10.1111/ecog.02881)
+# - [Kattenborn et al. 2022, spatial autocorrelation](https://doi.org/10.1016/j.ophoto.2022.100018)
+# - [Weinstein et al. 2019, tree crowns](https://doi.org/10.3390/rs11111309)

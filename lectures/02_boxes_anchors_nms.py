@@ -593,6 +593,19 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 # roofs it is AP. Neither chooses a score threshold: that is up to the user.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. Two boxes of 10 × 10 px, one 5 px further right. Their IoU?
+# 2. The best anchor of an object has IoU 0.4. Is the object lost?
+# 3. Why are sizes coded as logarithms?
+# 4. NMS at 0.9, at 0.1: which mistake does each make?
+# 5. All scores are halved. What happens to AP?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: 50 / 150, a third. 2: no, its best anchor answers; but only that one. 3: the same relative error costs the
+# same, and decoded sides stay positive. 4: doubles stay; neighbours vanish. 5: nothing, only their order counts.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
 # | part | in one sentence |
@@ -609,3 +622,12 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask which part they would get wrong first in their own data. Usually it is anchor sizes.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [Ren et al. 2015, anchors](https://doi.org/10.48550/arXiv.1506.01497)
+# - [Everingham et al. 2010, average precision](https://doi.org/10.1007/s11263-009-0275-4)
+# - [Lin et al. 2014, COCO](https://doi.org/10.1007/978-3-319-10602-1_48)
+# - [Rezatofighi et al. 2019, generalised IoU](https://doi.org/10.48550/arXiv.1902.09630)
+# - [Bodla et al. 2017, Soft-NMS](https://doi.org/10.48550/arXiv.1704.04503)

@@ -567,6 +567,19 @@ mine = proposals[0].cpu()
 print("03.3:", {n: round(float(proposal_recall(mine[:n], wanted["boxes"], 0.5)), 2) for n in (5, 10, 30, 100)})
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. What does Fast R-CNN compute once that R-CNN computed for each region?
+# 2. Does the first look know classes?
+# 3. Stride 16: how far can rounding move an edge, and whom does it hurt?
+# 4. The loss falls, AP stays 0. What do you try first?
+# 5. Precision on the trees is low. Is the detector wrong?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: the feature map. 2: no, only object or not. 3: up to 8 px on each side; small objects. 4: eight chips by
+# heart; then draw targets and decoded boxes. 5: perhaps the labels are: look at the chips.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
 # - R-CNN ran the network per region, Fast R-CNN once; Faster R-CNN also finds the regions with it.
@@ -579,3 +592,13 @@ print("03.3:", {n: round(float(proposal_recall(mine[:n], wanted["boxes"], 0.5)),
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask each student for one object in their own imagery that this detector would lose, and why.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [Girshick et al. 2014, R-CNN](https://doi.org/10.48550/arXiv.1311.2524)
+# - [Girshick 2015, Fast R-CNN](https://doi.org/10.48550/arXiv.1504.08083)
+# - [Ren et al. 2015, Faster R-CNN](https://doi.org/10.48550/arXiv.1506.01497)
+# - [He et al. 2017, RoIAlign](https://doi.org/10.48550/arXiv.1703.06870)
+# - [Lin et al. 2017, feature pyramids](https://doi.org/10.48550/arXiv.1612.03144)
+# - [Weinstein et al. 2019, tree crowns](https://doi.org/10.3390/rs11111309)

@@ -616,6 +616,20 @@ shapes = arcgis_shapes(13, [0.7, 1.0, 1.4], [[1.0, 1.0], [1.0, 0.5], [0.5, 1.0]]
 print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 * shapes).round().int().tolist())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. How often is an SSD box corrected?
+# 2. Which map answers for large objects, and why?
+# 3. Objects of 10 px, smallest default box 30 px. The best IoU?
+# 4. Why mine negatives at all?
+# 5. Does a chip with more objects take longer?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: once. 2: a coarse one: large boxes, large windows. 3: 100 / 900, a ninth: only the forced match is left. 4:
+# hundreds stand against one positive. Here all of them did as well, so measure. 5: not in the network, a little in
+# suppression.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
 # - SSD asks each **default box** for its class at once: no proposals, no regions, no second look.
@@ -627,3 +641,10 @@ print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 *
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask for an object of their own work and the map that should answer for it.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [Liu et al. 2016, SSD](https://doi.org/10.48550/arXiv.1512.02325)
+# - [Simonyan and Zisserman 2015, VGG](https://doi.org/10.48550/arXiv.1409.1556)
+# - [Lin et al. 2017, focal loss](https://doi.org/10.48550/arXiv.1708.02002)

@@ -559,6 +559,19 @@ check("05.3", receptive_field)
 print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, ours", receptive_field(SMALL_LAYERS), "of 128")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. P = 2, K = 3: how many numbers does a cell say, and a grid of 7 × 7?
+# 2. Two centres in one cell. What is lost?
+# 3. Why roots of width and height?
+# 4. Why do empty boxes weigh 0.5?
+# 5. S from 7 to 14: what grows?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: 13; 637. 2: one object, before training begins. 3: two pixels matter more to a small box. 4: nearly all are
+# empty: their pull would silence the rest. 5: answers fourfold, and the fully connected layer with them.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
 # - The cell that holds the centre answers; it says 5 P + K numbers, and one class for all its boxes.
@@ -571,3 +584,10 @@ print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, 
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask each student: in their own imagery, how close do centres come? What S would they need?
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [Redmon et al. 2016, YOLO](https://doi.org/10.48550/arXiv.1506.02640)
+# - [Redmon and Farhadi 2017, YOLO9000](https://doi.org/10.48550/arXiv.1612.08242)
+# - [Redmon and Farhadi 2018, YOLOv3](https://doi.org/10.48550/arXiv.1804.02767)

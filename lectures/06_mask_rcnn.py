@@ -610,6 +610,19 @@ print("06.4: faces found on test chips: mean IoU", round(float(whole.mean()), 2)
       "of their edges, 3 px wide:", round(float(boundary_iou(mine, theirs, 3).mean()), 2))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
+#
+# 1. Why a sigmoid for each class and no softmax?
+# 2. A mask of 28 × 28 on an object of 200 px: how wide is one cell?
+# 3. The first look misses a house. Can the mask branch find it?
+# 4. Mask AP50 is 0.99. May you report areas?
+# 5. RoIPool for RoIAlign: which suffers more, box or mask?
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) 1: the box head has chosen the class; masks need not compete. 2: about 7 px. 3: no, it sees only boxes. 4: not
+# yet: IoU 0.5 forgives a lot. Compare areas. 5: the mask; pixels must lie where they are.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
 # - Instances answer what boxes and semantic maps together do not: how many, how large, which outline, each on its own.
@@ -623,3 +636,10 @@ print("06.4: faces found on test chips: mean IoU", round(float(whole.mean()), 2)
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask each student for one kind of object in their own imagery for which the box is enough, and one for which
 # not.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## References
+#
+# - [He et al. 2017, Mask R-CNN](https://doi.org/10.48550/arXiv.1703.06870)
+# - [Maxwell et al. 2020, valley fills](https://doi.org/10.3390/rs12030547)
+# - [Cheng et al. 2021, boundary IoU](https://doi.org/10.48550/arXiv.2103.16562)
