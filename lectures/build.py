@@ -27,6 +27,9 @@ from pathlib import Path
 
 import nbformat
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import frame  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "geodl_course"
 EDITIONS = {"student": "notebooks", "solutions": "notebooks/solutions"}
@@ -34,6 +37,9 @@ CELL_LINES, FUNCTION_LINES, NOTEBOOK_BYTES = 25, 18, 1_500_000
 SOLUTION = re.compile(r"^( *)# solution-begin\n(.*?)^ *# solution-end\n?", re.S | re.M)
 PLACES = (str(ROOT), sys.prefix, tempfile.gettempdir() + os.sep)
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+FRAME = "its links or what it says that it takes changed"
 
 
 class BuildError(Exception):
@@ -243,6 +249,8 @@ def compose(root, path, edition):
         if cell.cell_type == "code" and code_lines(cell.source) > CELL_LINES:
             raise BuildError(f"{where}: {code_lines(cell.source)} lines of code; a slide holds {CELL_LINES}: split it")
         notebook.cells.append(cell)
+    first, last = frame.cells(root, path, edition)
+    notebook.cells = [first, *notebook.cells, last]
     code = [re.sub(r"^[%!].*$", "", cell.source, flags=re.M) for cell in notebook.cells if cell.cell_type == "code"]
     code += [f"import {PACKAGE}.{name.partition(':')[0]}" for name in sorted(mirrored(path))]
     notebook.metadata["geodl_course"] = {
@@ -318,12 +326,13 @@ def stale(root, path, edition):
         return f"{path.name} changed"
     if stored.get("package") != new.metadata.geodl_course["package"]:
         return f"a module of {PACKAGE} that it imports changed"
-    if [cell.id for cell in old.cells] != [cell.id for cell in new.cells]:
+    before, after = frame.without(old), frame.without(new)
+    if [cell.id for cell in before] != [cell.id for cell in after]:
         return "its cells were edited by hand"
-    for a, b in zip(old.cells, new.cells, strict=True):
+    for a, b in zip(before, after, strict=True):
         if a.source != b.source and not (a.cell_type == "code" and same_code(a.source, b.source)):
             return f"the cell {first_line(a)!r} was edited by hand"
-    return None
+    return FRAME if old.cells[0] != new.cells[0] or old.cells[-1] != new.cells[-1] else None
 
 
 def target_of(root, path, edition):
@@ -400,6 +409,8 @@ def write(notebook, target):
 def build(root, path, edition):
     """Compose, execute under the quick budget on the CPU, judge and write one notebook."""
     notebook, target = compose(root, path, edition), target_of(root, path, edition)
+    if stale(root, path, edition) == FRAME:  # nothing that runs changed
+        return reframe(notebook, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     environment = {
         "GEODL_BUDGET": "quick",
@@ -415,6 +426,13 @@ def build(root, path, edition):
     if broken:
         raise BuildError("\n".join([f"{path.stem} ({edition}) was not written:", *broken]))
     write(notebook, target)
+
+
+def reframe(composed, target):
+    """Renew the first and the last cell of a stored notebook, outputs and all else as they are."""
+    stored = nbformat.read(target, as_version=4)
+    stored.cells = [composed.cells[0], *frame.without(stored), composed.cells[-1]]
+    write(stored, target)
 
 
 def check(root, path, edition):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,9 +172,10 @@ def test_the_students_notebook_holds_nothing_of_the_solution(built):
 
 
 def test_slides_and_notes_keep_their_metadata(built):
-    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in notebook(built).cells]
+    cells = builder.frame.without(notebook(built))
+    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in cells]
     assert kinds == ["slide", "notes", None, "fragment", None, None]
-    assert notebook(built).cells[1].source == "> *Presenter notes*\n>\n> (1 min) Say it."
+    assert cells[1].source == "> *Presenter notes*\n>\n> (1 min) Say it."
 
 
 def test_two_builds_are_the_same_bytes(built, course):
@@ -187,7 +189,7 @@ def test_ids_survive_an_edit_of_another_cell(built, course):
     path = course / SOURCE
     ids = [cell.id for cell in builder.compose(course, path, "student").cells]
     old = [cell.id for cell in notebook(built).cells]
-    assert [a == b for a, b in zip(ids, old, strict=True)] == [True, False, True, True, True, True]
+    assert [a == b for a, b in zip(ids, old, strict=True)] == [True, True, False, True, True, True, True, True]
 
 
 def test_a_fresh_course_is_not_built_again(copy):
@@ -236,7 +238,7 @@ def test_a_module_that_no_lecture_imports_does_not_count(copy):
 def test_a_stale_notebook_is_built_again(copy):
     edit(copy / "geodl_course/ops/areas.py", "width(box) * height", "width(box) + height")
     assert build(copy) is None and build(copy, "--check") is None
-    assert notebook(copy).cells[4].outputs[0].text == "5\n"
+    assert notebook(copy).cells[5].outputs[0].text == "5\n"
 
 
 def test_check_wants_the_output_of_a_check_cell(copy):
@@ -271,7 +273,7 @@ def test_run_leaves_a_copy_and_a_page_and_not_the_notebook_changed(copy):
     assert answer.returncode == 0, answer.stderr
     assert "07_areas  6 cells in " in answer.stdout
     assert "not done yet" in (copy / "build" / "07_areas.html").read_text()
-    assert nbformat.read(copy / "build" / "07_areas.ipynb", as_version=4).cells[4].outputs
+    assert nbformat.read(copy / "build" / "07_areas.ipynb", as_version=4).cells[5].outputs
     assert (copy / "notebooks" / "07_areas.ipynb").read_bytes() == before
 
 
@@ -367,3 +369,35 @@ def test_a_leaked_line_is_found_wherever_it_stands(copy, place):
     else:
         cell.metadata["hint"] = line
     assert builder.leaks(copy, copy / SOURCE, nbformat.v4.new_notebook(cells=[cell])) == [line]
+
+
+def add_a_lecture(root):
+    text = "# %% [markdown]\n# # 08 · More\n\n# %% [markdown]\n# (3 min) not (4 min)\n"
+    (root / "lectures" / "08_more.py").write_text(text)
+
+
+def test_a_notebook_leads_to_its_neighbours_and_says_what_it_takes(built):
+    for edition in builder.EDITIONS:
+        first, last = (notebook(built, edition).cells[i] for i in (0, -1))
+        assert first.metadata.slideshow.slide_type == last.metadata.slideshow.slide_type == "skip"
+        assert builder.frame.UNMEASURED in first.source and "As a talk: 1 minutes." in first.source
+        for address in re.findall(r"\]\(([^)]+)\)", first.source + last.source):
+            target = (builder.target_of(built, built / SOURCE, edition).parent / address).resolve()
+            assert target == (built / "docs/glossary.md").resolve() or target.exists(), address
+
+
+def test_links_and_costs_are_renewed_without_running_anything(copy, monkeypatch):
+    add_a_lecture(copy)
+    (copy / "docs" / "results").mkdir(parents=True)
+    figures = {"seconds": 71.0, "gigabytes": 1.44, "training_seconds": 50.0}
+    (copy / "docs/results/lectures.json").write_text(json.dumps({"runs": [{"figures": {"07": figures}}]}))
+    path = copy / SOURCE
+    assert builder.check(copy, path, "student") == [f"{builder.FRAME}: run make notebooks"]
+    before = builder.frame.without(notebook(copy))
+    monkeypatch.setattr(builder, "execute", lambda *given: pytest.fail("it was run"))
+    builder.build(copy, path, "student")
+    assert builder.check(copy, path, "student") == []
+    cells = notebook(copy).cells
+    assert "70 s, 1.4 GB" in cells[0].source and "[08 · More →](08_more.ipynb)" in cells[0].source
+    assert cells[-1].source.startswith("[08 · More →]") and cells[1:-1] == before
+    assert builder.frame.minutes_of(copy / "lectures" / "08_more.py") == 3, "one sum a note"
