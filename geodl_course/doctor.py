@@ -6,6 +6,7 @@ the exit code is 1 when the course cannot run.
 
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTALL = "pip install -c constraints.txt -e ."
 DISK_GB = 5  # data sets, checkpoints and room to work, once PyTorch is installed
+MEMORY_GB = 3.5  # a lecture takes up to 2, JupyterLab and a browser the rest
+MANAGERS = {"8": "5"}  # versions that speak to each other: ipywidgets in the kernel, its manager in JupyterLab
 
 
 def look_at_python():
@@ -43,7 +46,8 @@ def look_at_gpu():
         torch = importlib.import_module("torch")
         if torch.cuda.is_available():
             memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-            return True, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB; lectures run at full budget"
+            driver = f", driver {_driver() or 'unknown'}, CUDA {torch.version.cuda}"
+            return True, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB{driver}; lectures run at full budget"
         if torch.backends.mps.is_available():
             return True, "Apple GPU; lectures run at quick budget"
         built = torch.version.cuda
@@ -58,12 +62,21 @@ def look_at_gpu():
 
 
 def look_at_jupyter():
-    versions = {name: _version(name) for name in ("jupyterlab", "ipywidgets", "ipykernel")}
+    versions = {name: _version(name) for name in ("jupyterlab", "ipykernel")}
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
-    if "missing" in versions.values():
-        return False, f"{text}: {INSTALL}"
-    if int(versions["ipywidgets"].split(".")[0]) < 8:
-        return False, f"{text}: the widgets need ipywidgets 8: {INSTALL}"
+    return (False, f"{text}: {INSTALL}") if "missing" in versions.values() else (True, text)
+
+
+def look_at_widgets():
+    """Versions of the half that runs in the kernel and of the half that JupyterLab shows."""
+    kernel, front = _version("ipywidgets"), _widget_manager()
+    text = f"ipywidgets {kernel} in the kernel, manager {front} in JupyterLab"
+    if kernel.split(".")[0] not in MANAGERS:
+        return False, f"{text}: the widgets need ipywidgets {', '.join(MANAGERS)}: {INSTALL}"
+    if front == "missing":
+        return None, f"{text}: where JupyterLab runs in this environment: {INSTALL}, then reload the page"
+    if front.split(".")[0] != MANAGERS[kernel.split(".")[0]]:
+        return False, f"{text}: these do not speak to each other: {INSTALL}, then reload the page"
     return True, text
 
 
@@ -78,6 +91,16 @@ def look_at_geodata():
     if broken:
         return False, f"cannot be imported: {', '.join(broken)}: {INSTALL}"
     return True, ", ".join(f"{name} {_version(name)}" for name in ("rasterio", "geopandas", "pyogrio"))
+
+
+def look_at_memory():
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except (AttributeError, ValueError, OSError):  # Windows
+        return True, f"cannot be asked here; {MEMORY_GB} GB do"
+    if total < MEMORY_GB:
+        return None, f"{total:.1f} GB: close other programs, keep one notebook open, halve the chips in its knob cell"
+    return True, f"{total:.0f} GB"
 
 
 def look_at_disk():
@@ -108,7 +131,9 @@ LINES = {
     "torch and torchvision": look_at_torch,
     "GPU": look_at_gpu,
     "Jupyter": look_at_jupyter,
+    "widgets": look_at_widgets,
     "rasters and vectors": look_at_geodata,
+    "memory": look_at_memory,
     "disk": look_at_disk,
     "data sets": look_at_data,
 }
@@ -119,6 +144,17 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
+
+
+def _widget_manager():
+    """Version of the widget manager that JupyterLab finds, or "missing"."""
+    from jupyter_core.paths import jupyter_path
+
+    for folder in jupyter_path("labextensions"):
+        package = Path(folder) / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
+        if package.exists():
+            return json.loads(package.read_text("utf-8"))["version"]
+    return "missing"
 
 
 def _driver():

@@ -63,7 +63,7 @@ def test_a_healthy_install_passes_and_both_versions_are_named(tmp_path):
         (
             "ipywidgets-7.8.1.dist-info/METADATA",
             "Metadata-Version: 2.1\nName: ipywidgets\nVersion: 7.8.1\n",
-            "Jupyter",
+            "widgets",
             "the widgets need ipywidgets 8",
         ),
     ],
@@ -111,6 +111,43 @@ class version:
     (tmp_path / "nvidia-smi").chmod(0o755)
     _, lines = ask(tmp_path, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert lines["GPU"][0] == "NOTE" and "535.10" in lines["GPU"][1] and word in lines["GPU"][1]
+
+
+@pytest.mark.parametrize("version, state, word", [("5.0.16", True, "5.0.16"), ("3.1.1", False, "do not speak")])
+def test_both_halves_of_the_widgets_are_looked_at(tmp_path, monkeypatch, version, state, word):
+    stub(tmp_path, "labextensions/@jupyter-widgets/jupyterlab-manager/package.json", f'{{"version": "{version}"}}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    found, words = doctor.look_at_widgets()
+    assert found is state and word in words and ("reload the page" in words) is not state
+
+
+def test_widgets_without_a_front_end_are_a_note(monkeypatch):
+    monkeypatch.setattr(doctor, "_widget_manager", lambda: "missing")
+    state, words = doctor.look_at_widgets()
+    assert state is None and doctor.INSTALL in words
+
+
+def test_little_memory_is_a_note_with_advice(monkeypatch):
+    monkeypatch.setattr(doctor.os, "sysconf", {"SC_PHYS_PAGES": 500_000, "SC_PAGE_SIZE": 4096}.get)
+    state, words = doctor.look_at_memory()
+    assert state is None and "2.0 GB" in words and "knob cell" in words
+    monkeypatch.delattr(doctor.os, "sysconf")
+    assert doctor.look_at_memory()[0] is True
+
+
+def test_a_gpu_comes_with_its_driver(tmp_path):
+    stub(tmp_path, "torch.py", """
+class cuda:
+    is_available = staticmethod(lambda: True)
+    get_device_name = staticmethod(lambda i: "A card")
+    get_device_properties = staticmethod(lambda i: type("card", (), {"total_memory": 8 * 2**30}))
+class version:
+    cuda = "13.0"
+""")  # fmt: skip
+    stub(tmp_path, "nvidia-smi", "#!/bin/sh\necho 580.20\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    _, lines = ask(tmp_path, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert lines["GPU"] == ("OK", "A card, 8 GB, driver 580.20, CUDA 13.0; lectures run at full budget")
 
 
 def test_old_python_missing_packages_and_a_full_disk(monkeypatch):
