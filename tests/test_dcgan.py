@@ -268,6 +268,32 @@ def test_the_means_batch_norm_is_measured_on_its_own_images():
         torch.testing.assert_close(maps.var(dim=(0, 2, 3)), norm.running_var, rtol=0.15, atol=0)
 
 
+def test_a_pair_of_rates_is_the_discriminators_and_the_generators():
+    """Adam's first step moves each weight by its rate, wherever the gradient is not tiny."""
+    model = small()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    fit_gan(model, chips(), steps=1, batch_size=8, lr=(1e-3, 4e-3), progress=False)
+    for part, rate in (("discriminator", 1e-3), ("generator", 4e-3)):
+        moved = torch.cat([(value - before[name]).abs().flatten() for name, value in model.named_parameters()
+                           if name.startswith(part)])
+        assert moved.quantile(0.9).item() == pytest.approx(rate, rel=0.01)
+
+
+def test_turned_chips_are_views_of_the_chips_and_all_eight_come():
+    images = chips()
+    views = [turn for k in range(4) for turn in (images.rot90(k, (2, 3)), images.rot90(k, (2, 3)).flip(3))]
+    batches = shuffled(images, len(images), 0, torch.device("cpu"), turn=True)
+    seen = {}
+    for _ in range(5):
+        for image in next(batches):
+            found = [(n, k) for k, view in enumerate(views) for n, one in enumerate(view) if torch.equal(one, image)]
+            assert len(found) == 1
+            seen.setdefault(found[0][1], set()).add(found[0][0])
+    assert set(seen) == set(range(8))
+    plain = next(shuffled(images, len(images), 0, torch.device("cpu")))
+    assert all(any(torch.equal(one, image) for one in images) for image in plain)
+
+
 def test_a_run_in_seconds_ends():
     history = fit_gan(small(), chips(), seconds=0.5, batch_size=8, progress=False)
     assert history.seconds >= 0.5 and history.steps[-1]["step"] == history.step > 1
@@ -328,6 +354,7 @@ def test_images_that_teach_nothing_are_refused(images, told):
 @pytest.mark.parametrize(("settings", "told"), [
     ({"steps": 2, "seconds": 1}, "exactly one"), ({}, "exactly one"), ({"steps": 2, "loss": "hinge"}, "'hinge'"),
     ({"steps": 2, "loss": "wasserstein"}, 'norm="layer"'), ({"steps": 2, "lr": 0.0}, "lr 0.0"),
+    ({"steps": 2, "lr": (1e-3, 0.0)}, "pair of rates"), ({"steps": 2, "lr": (1e-3,) * 3}, "pair of rates"),
     ({"steps": 2, "batch_size": 1}, "batch_size 1"),
     ({"steps": 2, "average": 1.0}, "average 1.0"), ({"steps": 2, "critic_steps": 0}, "critic_steps 0"),
 ])

@@ -19,13 +19,14 @@ import torch
 from geodl_course.models.dcgan import draw_codes
 from geodl_course.models.dcgan_settings import check_images
 from geodl_course.models.gan_losses import LOSSES, gradient_penalty, mix
+from geodl_course.training.augmentation import seen_as
 from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, share_done, stop_button
 from geodl_course.training.progress import History, progress_bar
 from geodl_course.training.running_mean import follow, measured
 
-QUICK = {  # for two cores and two minutes; not as in the paper: width, batch, learning rate, mean of the last steps
+QUICK = {  # for two cores and two minutes; not as in the paper: width, batch, the generator's rate, turns, mean
     "model": {"width": 16},
-    "fit": {"batch_size": 24, "lr": 5e-4, "average": 0.999},
+    "fit": {"batch_size": 16, "lr": (2e-4, 5e-4), "turn": True, "average": 0.999},
 }
 
 
@@ -43,23 +44,24 @@ class GanHistory(History):
 
 def fit_gan(
     model, images, *, steps=None, seconds=None, batch_size=64, loss="non_saturating", critic_steps=None, penalty=10.0,
-    lr=2e-4, betas=(0.5, 0.999), average=0.0, seed=0, watch=None, watch_every=100, progress=True,
+    lr=2e-4, betas=(0.5, 0.999), average=0.0, turn=False, seed=0, watch=None, watch_every=100, progress=True,
 ):
     """Train a DCGAN on images (N, C, S, S) in [-1, 1] → GanHistory; the model is changed in place, left in eval mode.
 
     Give steps or seconds (of training). A step is one of the generator after critic_steps of the discriminator: 1, for
     loss="wasserstein" 5, with `penalty` as the gradient penalty's weight. lr and betas are Adam's, by default the
-    paper's. average: the generator that is kept is a running mean over about 1 / (1 - average) steps, since single
-    steps differ much (Yazici et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model),
-    called before the first and after every watch_every-th step, sees how far it is; its time does not count. Where a
-    loss is no number any more, training stops, says so, and keeps the history and the weights from before that step.
-    All that is random in a step comes from seed and the step. Raises ValueError for images or settings that do not fit.
-    Lecture 08.
+    paper's; a pair of rates is the discriminator's and the generator's (two time scales: Heusel et al. 2017, arXiv
+    1706.08500, section 2). turn: real chips are flipped and turned at random, all 8 views alike likely. average: the
+    generator that is kept is a running mean over about 1 / (1 - average) steps, since single steps differ much (Yazici
+    et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model), called before the first and
+    after every watch_every-th step, sees how far it is; its time does not count. Where a loss is no number any more,
+    training stops, says so, and keeps the history and the weights from before that step. All that is random in a step
+    comes from seed and the step. Raises ValueError for images or settings that do not fit. Lecture 08.
     """
     length = one_length(steps=steps, seconds=seconds)
     if not 0 <= average < 1:
         raise ValueError(f"average {average}: choose 0 for none, or a share below 1 such as 0.99")
-    run = begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, seed, progress)
+    run = begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, turn, seed, progress)
     run.mean = copy.deepcopy(model.generator) if average else None
     look(run, watch)
     with run.bar, stop_button(run.history) as stop:
@@ -140,7 +142,7 @@ def precision(device):
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, seed, progress):
+def begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, turn, seed, progress):
     """Everything that a run holds: two optimisers, batches without end, the history, the progress bar."""
     check_images(images, model.settings)
     check_game(model, len(images), batch_size, loss, critic_steps, lr)
@@ -149,7 +151,7 @@ def begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr
     prepare(model.to(device)).train()
     run = SimpleNamespace(model=model, length=length, history=GanHistory())
     run.optimisers = make_optimisers(model, lr, betas)
-    run.batches = shuffled(images, batch_size, seed, device)
+    run.batches = shuffled(images, batch_size, seed, device, turn)
     run.game = {"loss": loss, "critic_steps": critic_steps or (5 if wasserstein else 1)}
     run.game |= {"penalty": penalty if wasserstein else 0.0}
     run.bar = progress_bar(run, progress)
@@ -162,9 +164,14 @@ def prepare(what):
 
 
 def make_optimisers(model, lr=2e-4, betas=(0.5, 0.999)):
-    """An Adam for the discriminator's parameters and one for the generator's."""
-    return [torch.optim.Adam(part.parameters(), lr=lr, betas=betas, fused=True)
-            for part in (model.discriminator, model.generator)]
+    """An Adam for the discriminator's parameters and one for the generator's; lr is both rates, or a pair of them."""
+    return [torch.optim.Adam(part.parameters(), lr=rate, betas=betas, fused=True)
+            for part, rate in zip((model.discriminator, model.generator), both_rates(lr), strict=True)]
+
+
+def both_rates(lr):
+    """The discriminator's and the generator's learning rate → (float, float), of one for both or of a pair."""
+    return tuple(lr) if isinstance(lr, (tuple, list)) else (lr, lr)
 
 
 def check_game(model, number, batch_size, loss, critic_steps, lr):
@@ -177,17 +184,24 @@ def check_game(model, number, batch_size, loss, critic_steps, lr):
     if not 2 <= batch_size <= number:
         raise ValueError(f"batch_size {batch_size} with {number} images: a batch takes from 2 (batch norm compares) to "
                          "all of them")
-    if not lr > 0 or (critic_steps is not None and critic_steps < 1):
-        raise ValueError(f"lr {lr}, critic_steps {critic_steps}: the first is more than 0, the second at least 1")
+    rates = both_rates(lr)
+    if len(rates) != 2 or not min(rates) > 0 or (critic_steps is not None and critic_steps < 1):
+        raise ValueError(f"lr {lr}, critic_steps {critic_steps}: the first is more than 0, for both networks or a "
+                         "pair of rates, the second at least 1")
 
 
-def shuffled(images, batch_size, seed, device):
-    """Batches (B, C, S, S) without end: each epoch all images once, in an order of its own, but for an unfull batch."""
+def shuffled(images, batch_size, seed, device, turn=False):
+    """Batches (B, C, S, S) without end: each epoch all images once, in an order of its own, but for an unfull batch.
+
+    turn: each image is in one of its 8 views, drawn anew in each epoch.
+    """
     epoch = 0
     while True:
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(images)))
+        random = np.random.default_rng([seed, epoch])
+        order, views = (torch.from_numpy(drawn) for drawn in (random.permutation(len(images)),
+                                                              random.integers(8 if turn else 1, size=len(images))))
         for chosen in order[: len(order) // batch_size * batch_size].split(batch_size):
-            yield prepare(images[chosen].to(device))
+            yield prepare(seen_as(images[chosen].to(device), views[chosen]))
         epoch += 1
 
 

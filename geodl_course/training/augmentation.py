@@ -13,7 +13,7 @@ def flip_and_turn(images, targets, element):
     """
     boxes, masks = targets.boxes, targets.masks
     height, width = images.shape[-2:]
-    across, down, swap = ((element & bit > 0)[:, None, None, None].to(images.device) for bit in (1, 2, 4))
+    across, down, swap = which_turns(element, images.device)
     x0, y0, x1, y1 = boxes.unbind(-1)
     boxes = torch.where(across[..., 0], torch.stack((width - x1, y0, width - x0, y1), -1), boxes)
     x0, y0, x1, y1 = boxes.unbind(-1)
@@ -22,6 +22,16 @@ def flip_and_turn(images, targets, element):
         boxes = torch.where(swap[..., 0], boxes[..., [1, 0, 3, 2]], boxes)
     turned = [None if maps is None else turn_maps(maps, across, down, swap) for maps in (images, masks)]
     return turned[0], replace(targets, boxes=boxes, masks=turned[1])
+
+
+def seen_as(images, element):
+    """Images (B, C, H, W), each in one of its 8 views: element (B,) 0..7 as in flip_and_turn → (B, C, H, W)."""
+    return turn_maps(images, *which_turns(element, images.device)) if element.any() else images
+
+
+def which_turns(element, device):
+    """What an element (B,) 0..7 does to each image → three masks (B, 1, 1, 1): mirror across, down, swap the axes."""
+    return ((element & bit > 0)[:, None, None, None].to(device) for bit in (1, 2, 4))
 
 
 def turn_maps(maps, across, down, swap):

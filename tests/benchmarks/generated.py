@@ -17,6 +17,7 @@ from geodl_course.evaluation.generative import (
     precision_recall,
 )
 from geodl_course.models.cover_classifier import cover_classifier, features_of
+from geodl_course.training.augmentation import seen_as
 from geodl_course.training.covers import accuracy_of, fit_classifier
 
 CLASSIFIER_STEPS = 300
@@ -72,8 +73,17 @@ def yardstick(classifier, data):
     return SimpleNamespace(
         classifier=classifier, train=train, held_out=held_out, images=real, number=number,
         floor=frechet_distance(train, held_out), ceiling=frechet_distance(train, means),
-        new=nearest_distances(from_signed(data.held_out), real)[0],
+        new=nearest_view(from_signed(data.held_out), real),
     )
+
+
+def nearest_view(images, train):
+    """Distance of each image (M, C, S, S) to the nearest of train (N, C, S, S) in any of its 8 views → (M,).
+
+    The generator may have learned from turned chips, and a turned copy of one is a copy.
+    """
+    views = (seen_as(train, torch.full((len(train),), view)) for view in range(8))
+    return torch.stack([nearest_distances(images, view)[0] for view in views]).amin(dim=0)
 
 
 def course_of(samples, yard):
@@ -87,7 +97,7 @@ def course_of(samples, yard):
 
 def figures_of(samples, yard):
     """All figures of made-up images (N, C, S, S) in [-1, 1] against the real ones of a yardstick."""
-    near = nearest_distances(from_signed(samples), yard.images)[0]
+    near = nearest_view(from_signed(samples), yard.images)
     return {
         **course_of(samples, yard), "floor": yard.floor, "ceiling": yard.ceiling,
         "memorised": memorised_share(near, yard.new), "nearest": near.median().item(),
