@@ -44,15 +44,19 @@ def show_rows(rows, gaps=None, scale=None, title=None):
     sheets = [tiled(images, columns, (gaps or {}).get(name)) for name, images in rows.items()]
     between = np.full((GAP, sheets[0].shape[1], 3), 255, np.uint8)
     picture = np.concatenate([part for sheet in sheets for part in (sheet, between)][:-1])
+    return show_sheet(picture, list(rows), scale, title)
+
+
+def show_sheet(picture, names, scale=1, title=None):
+    """A picture (height, width, 3) of equally high rows of chips, with the name of each row → matplotlib Figure."""
     height, width = (side * scale for side in picture.shape[:2])
     above = 26 if title else 4
     figure = plt.figure(figsize=((width + LABEL + 4) / 100, (height + above + 4) / 100), layout="none")
     ax = figure.add_axes((LABEL / (width + LABEL + 4), 4 / (height + above + 4), width / (width + LABEL + 4),
                           height / (height + above + 4)))
     ax.imshow(picture)
-    tops = np.cumsum([0, *(len(sheet) + GAP for sheet in sheets[:-1])])
-    places = [top + min(len(sheet), size) / 2 for top, sheet in zip(tops, sheets, strict=True)]
-    ax.set_yticks(places, rows, color="#333333")
+    each = (len(picture) + GAP) / len(names)
+    ax.set_yticks([each * row + (each - GAP) / 2 for row in range(len(names))], names, color="#333333")
     ax.set(xticks=[], title=title or "")
     ax.tick_params(length=0)
     ax.grid(False)

@@ -75,8 +75,14 @@ def stored(name):
     Where nothing was measured yet a line says so, and the list is empty. Lectures draw these files, they train nothing
     for them.
     """
-    path = Path(__file__).parents[1] / "docs" / "results" / f"{name}.json"
-    if not path.exists():
-        print(f"docs/results/{name}.json is not there yet: nothing to show.")
-        return []
-    return [run["figures"] for run in json.loads(path.read_text("utf-8"))["runs"]]
+    path = result_file(f"{name}.json")
+    return [run["figures"] for run in json.loads(path.read_text("utf-8"))["runs"]] if path else []
+
+
+def result_file(name):
+    """The path of a file in docs/results, which benchmarks write; None, and a line says so, where it is not there."""
+    path = Path(__file__).parents[1] / "docs" / "results" / name
+    if path.exists():
+        return path
+    print(f"docs/results/{name} is not there yet: nothing to show.")
+    return None

@@ -3,11 +3,15 @@
 No lecture builds these: how a system works does not depend on them.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from geodl_course.chips import Targets, check_targets
+
+LARGEST = 50.0  # standard deviations: no standardised chip of reflectances comes near, stored values do
 
 
 def check_batch(images, targets, backbone, classes, training):
@@ -52,6 +56,58 @@ def check_size(size, built):
             f"images are {size[0]} x {size[1]} px (height x width), this network was built for {built[0]} x {built[1]} "
             "and fits no other: cut chips of that size, or build it with size="
         )
+
+
+def check_sides(size, settings):
+    """Raise ValueError where images of size (H, W) cannot be halved as often as settings say."""
+    multiple = settings["stride"] * 2 ** settings["depth"]
+    if any(side % multiple for side in size):
+        raise ValueError(
+            f"images are {size[0]} x {size[1]} px: this U-Net halves them until {multiple} px are one, so both sides "
+            f"must be multiples of {multiple}. Cut chips of such a size, or build the model with a smaller depth="
+        )
+
+
+def check_names(maps, wanted):
+    """Raise ValueError unless the names of a U-Net-ID's maps are the wanted ones, in their order."""
+    if list(maps) != list(wanted):
+        raise ValueError(f"maps are {', '.join(maps) or 'none'}: U-Net-ID always has {', '.join(wanted)}, in this "
+                         "order. Leave maps= out; the plain U-Net, unet(), has the segment alone")
+
+
+def check_code(settings):
+    """Cells (H = W) that an encoder's widths leave of the size; raises ValueError where they make no network → int."""
+    size, halvings = settings["size"], len(settings["widths"])
+    most = (size & -size).bit_length() - 1  # so often can size be halved
+    if not 1 <= halvings <= most:
+        raise ValueError(f"{halvings} widths halve the image as often, and {size} px can be halved {most} times: give "
+                         "at least one width and at most as many")
+    for name in ("bands", "latent"):
+        if not settings[name] >= 1:
+            raise ValueError(f"{name} is {settings[name]}: the network needs at least 1")
+    for name in ("noise", "beta"):
+        value = settings.get(name)
+        if value is not None and not (0 < value < math.inf if name == "noise" else 0 <= value < math.inf):
+            raise ValueError(f"{name} is {value}: noise is more than 0 and finite (or None), beta at least 0")
+    return size // 2**halvings
+
+
+def check_standardised(images, model):
+    """Raise ValueError unless images are standardised (B, C, size, size), of the model's bands, without NaN → None."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not len(images) or not images.is_floating_point():
+        told = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise ValueError(f"images are {told}: pass one float tensor (B, C, H, W), B >= 1")
+    bands, size = model.settings["bands"], model.settings["size"]
+    if images.shape[1] != bands:
+        raise ValueError(f"images have {images.shape[1]} bands, the model takes {bands}: build it with bands=, or "
+                         "choose bands with dataset.pick_bands([...])")
+    check_size(images.shape[-2:], (size, size))
+    largest = images.detach().abs().amax().item()
+    if not math.isfinite(largest):
+        raise ValueError("images hold NaN or infinite pixels: make them 0, as ChipDataset does where nodata is set")
+    if largest > LARGEST:
+        raise ValueError(f"images hold values up to {largest:.4g}, these are not standardised: subtract each band's "
+                         "mean and divide by its standard deviation, as ChipDataset(folder, split) does")
 
 
 def prepare(images, transform, training):

@@ -90,9 +90,22 @@ def test_mosaic_and_back(number, columns):
     assert torch.equal(compression.from_mosaic(picture, number, 3), images)
 
 
-def test_bytes_are_rounded_and_cut_off():
-    images = torch.tensor([-0.2, 0.0, 0.6 / 255, 127.4 / 255, 1.0, 1.3])
-    assert compression.to_bytes(images).tolist() == [0, 0, 1, 127, 255, 255]
+def test_bytes_are_rounded():
+    images = torch.tensor([0.0, 0.6 / 255, 127.4 / 255, 1.0])
+    assert compression.to_bytes(images).tolist() == [0, 1, 127, 255]
+
+
+@pytest.mark.parametrize("beyond", [-0.001, 1.001, 255.0, math.nan])
+def test_pixels_beyond_0_to_1_are_refused(beyond):
+    images = smooth()
+    wrong = images.clone()
+    wrong[2, 1, 3, 3] = beyond
+    told = "hold NaN" if math.isnan(beyond) else r"run from .* to .*clamp"
+    for call in (lambda: compression.to_bytes(wrong), lambda: compression.file_rates(wrong, "PNG", 3),
+                 lambda: compression.file_rates(wrong, "JPEG"), lambda: compression.psnr(wrong, images),
+                 lambda: compression.psnr(images, wrong)):
+        with pytest.raises(ValueError, match=told):
+            call()
 
 
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])
@@ -128,6 +141,12 @@ def test_files_are_files_that_pillow_reads_alike():
         theirs = np.asarray(Image.open(io.BytesIO(content))).transpose(2, 0, 1)
         assert np.abs(theirs.astype(int) - decoded).mean() <= close
         assert np.abs(decoded.astype(int) - picture).mean() <= 3 * close
+
+
+def test_jpeg_halves_the_resolution_of_colours():
+    content, _ = compression.as_file(compression.to_bytes(smooth(1)[0]), "JPEG", QUALITY=90)
+    factors = [layer[1:3] for layer in Image.open(io.BytesIO(content)).layer]  # across, down: of brightness and colours
+    assert factors == [(2, 2), (1, 1), (1, 1)]
 
 
 def test_bytes_of_the_decoder():

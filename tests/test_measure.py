@@ -7,7 +7,7 @@ from torch import nn
 
 from geodl_course import measure
 from geodl_course.evaluation import match_detections
-from geodl_course.measure import cost, missed_by_trait, stored, traits
+from geodl_course.measure import cost, missed_by_trait, result_file, stored, traits
 
 
 def test_multiply_adds_of_layers_that_can_be_counted_by_hand():
@@ -69,3 +69,8 @@ def test_stored_figures_come_run_by_run_and_nothing_is_no_error(tmp_path, monkey
     monkeypatch.setattr(measure, "__file__", str(tmp_path / "geodl_course" / "measure.py"))
     assert stored("speed") == [{"a": 1}, {"a": 2}]
     assert stored("never") == []
+
+
+def test_a_result_file_that_is_not_there_is_told(capsys):
+    assert result_file("speed.json").name == "speed.json" and not capsys.readouterr().out
+    assert result_file("never.png") is None and "never.png is not there yet" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """What a code costs and what it loses: an autoencoder's code in bits, JPEG and PNG beside it, and how far off each is.
 
 Rates are bits per pixel of the chip, all bands together; a chip of 64 px has 4096 pixels. Images for PSNR, JPEG and PNG
-are in 0..1. Lecture 09 uses these.
+are in 0..1, and are refused beyond. Lecture 09 uses these.
 """
 
 import math
@@ -64,6 +64,8 @@ def psnr(images, found):
     """
     if images.shape != found.shape:
         raise ValueError(f"images are {tuple(images.shape)}, found {tuple(found.shape)}: both must be (N, C, H, W)")
+    check_shares(images, "images")
+    check_shares(found, "found")
     errors = (images.double() - found.double()).square().mean(dim=(0, 2, 3))
     return [decibels(error) for error in errors.tolist()], decibels(errors.mean().item())
 
@@ -73,11 +75,20 @@ def decibels(error):
     return -10 * math.log10(error) if error else math.inf
 
 
-def to_bytes(images):
-    """Images (..., H, W) in 0..1 → uint8 array; beyond the range is cut off. Raises ValueError for NaN."""
+def check_shares(images, name):
+    """Raise ValueError, with the name of the images, unless all their pixels are in 0..1 → None."""
     if not torch.isfinite(images).all():
-        raise ValueError("images hold NaN or infinite pixels: leave these chips out")
-    return (images.clamp(0, 1) * 255).round().byte().numpy()
+        raise ValueError(f"{name} hold NaN or infinite pixels: leave these chips out")
+    low, high = (float(end) for end in images.aminmax())
+    if low < 0 or high > 1:
+        raise ValueError(f"{name} run from {low:.4g} to {high:.4g}, wanted is 0 to 1: divide by the brightest value "
+                         "that counts, then .clamp(0, 1)")
+
+
+def to_bytes(images):
+    """Images (..., H, W) in 0..1 → uint8 array. Raises ValueError for other values and NaN."""
+    check_shares(images, "images")
+    return (images * 255).round().byte().numpy()
 
 
 def mosaic(images, columns):
@@ -99,7 +110,8 @@ def from_mosaic(picture, number, size):
 def as_file(picture, driver, **options):
     """Picture (C, H, W) uint8, GDAL driver "JPEG" or "PNG" with its options → (the file's bytes, what it decodes to).
 
-    Raises ValueError for bands that the format does not take: JPEG three here, PNG 1 to 4.
+    GDAL writes JPEG with the two colour differences at half the resolution down and across (4:2:0), brightness at the
+    full. Raises ValueError for bands that the format does not take: JPEG three here, PNG 1 to 4.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning

@@ -13,9 +13,9 @@ from torch import nn
 
 from geodl_course.models.settings import change
 from geodl_course.models.unet_id_instances import Instances, find_instances
-from geodl_course.models.unet_id_layers import UNetPath, check_sides, full_size, refine_block
+from geodl_course.models.unet_id_layers import UNetPath, full_size, refine_block
 from geodl_course.models.unet_id_targets import MAPS, unet_id_targets
-from geodl_course.plumbing import check_batch, check_masks
+from geodl_course.plumbing import check_batch, check_masks, check_names, check_sides
 
 SMALL = {"stride": 2, "depth": 3, "norm": True}  # what two cores train in 120 s
 
@@ -42,7 +42,7 @@ class UNetID(nn.Module):
     def __init__(self, bands=3, base=32, **changes):
         super().__init__()
         self.settings = change(unet_id_settings(bands, base), changes)
-        check_names(self.settings["maps"])
+        check_names(self.settings["maps"], MAPS)
         stride, tail, norm, add = (self.settings[name] for name in ("stride", "tail", "norm", "add"))
         self.paths = nn.ModuleList(make_path(self.settings) for _ in MAPS)
         self.refine = nn.ModuleList(refine_block(stride, tail, norm, add) for _ in MAPS)
@@ -105,13 +105,6 @@ def check_maps(images, targets, model):
     """Raise ValueError where images (B, C, H, W) or their Targets, which need masks, do not fit the model."""
     check_batch(images, targets, model, model.settings["classes"], model.training)
     check_masks(targets, model.training)
-
-
-def check_names(maps):
-    """Raise ValueError unless maps are the three of U-Net-ID, in their order."""
-    if list(maps) != list(MAPS):
-        raise ValueError(f"maps are {', '.join(maps) or 'none'}: U-Net-ID always has {', '.join(MAPS)}, in this order. "
-                         "Leave maps= out; the plain U-Net, unet(), has the segment alone")
 
 
 def unet_id_settings(bands=3, base=32):

@@ -61,13 +61,3 @@ def refine_block(stride, widths, norm, silent):
 def full_size(logits, stride):
     """N logits (B, s², H, W) each, whose channels are the s x s pixels of a block → maps (B, N, s H, s W), float32."""
     return F.pixel_shuffle(torch.cat(logits, dim=1), stride).float()
-
-
-def check_sides(size, settings):
-    """Raise ValueError where images of size (H, W) cannot be halved as often as settings say."""
-    multiple = settings["stride"] * 2 ** settings["depth"]
-    if any(side % multiple for side in size):
-        raise ValueError(
-            f"images are {size[0]} x {size[1]} px: this U-Net halves them until {multiple} px are one, so both sides "
-            f"must be multiples of {multiple}. Cut chips of such a size, or build the model with a smaller depth="
-        )

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from geodl_course.models.settings import change
-from geodl_course.models.vae_layers import check_chips, check_settings, down_block, noise_of, up_block
+from geodl_course.models.vae_layers import down_block, noise_of, up_block
 from geodl_course.models.vae_losses import elbo_losses
+from geodl_course.plumbing import check_code, check_standardised
 
 
 def make_encoder(bands, widths, code, reach):
@@ -34,13 +35,13 @@ class Autoencoder(nn.Module):
     def __init__(self, bands=3, latent=16, **changes):
         super().__init__()
         self.settings = change(autoencoder_settings(bands, latent), changes)
-        check_settings(self.settings)
+        check_code(self.settings)
         self.encoder = make_encoder(self.settings["bands"], self.settings["widths"], self.settings["latent"], 1)
         self.decoder = make_decoder(self.settings["bands"], self.settings["widths"], self.settings["latent"], 1)
 
     def encode(self, images):
         """Images (B, C, 64, 64) → code (B, latent, h, w), one cell for each 2 ** len(widths) pixels."""
-        check_chips(images, self)
+        check_standardised(images, self)
         return self.encoder(images)
 
     def decode(self, code):
@@ -63,19 +64,19 @@ def reparameterise(mean, log_variance, noise=None):
 
 
 class VAE(nn.Module):
-    """Images (B, C, 64, 64), in training → {"reconstruction", "kl"}, scalars; in evaluation those of the mean code."""
+    """Images (B, C, 64, 64), in training → {"reconstruction", "beta_kl"}; in evaluation images of the mean code."""
 
     def __init__(self, bands=3, latent=32, **changes):
         super().__init__()
         self.settings = change(vae_settings(bands, latent), changes)
-        cells = check_settings(self.settings)
+        cells = check_code(self.settings)
         bands, widths, latent = (self.settings[name] for name in ("bands", "widths", "latent"))
         self.encoder = make_encoder(bands, widths, 2 * latent, cells)
         self.decoder = make_decoder(bands * (1 + (self.settings["noise"] is None)), widths, latent, cells)
 
     def encode(self, images):
         """Images (B, C, 64, 64) → mean (B, latent) and log variance (B, latent) of each chip's code."""
-        check_chips(images, self)
+        check_standardised(images, self)
         return self.encoder(images).flatten(1).chunk(2, dim=1)
 
     def decode(self, code):

@@ -19,9 +19,10 @@ def kl_to_standard(mean, log_variance):
 
 
 def elbo_losses(images, found, log_noise, mean, log_variance, beta=1.0):
-    """Images and found (B, C, H, W), code (B, L) → {"reconstruction", "kl"}: their sum is minus the ELBO at beta 1.
+    """Images and found (B, C, H, W), code (B, L) → {"reconstruction", "beta_kl"}: together minus the ELBO at beta 1.
 
-    Summed over pixels and code, averaged over the batch: a mean over pixels would weigh the KL C * H * W times more.
+    beta_kl is beta times the KL, as it is trained on. Both are summed over pixels and code, averaged over the batch: a
+    mean over pixels would weigh the KL C * H * W times more.
     """
     reconstruction = -log_likelihood(images, found, log_noise).mean()
-    return {"reconstruction": reconstruction, "kl": beta * kl_to_standard(mean, log_variance).mean()}
+    return {"reconstruction": reconstruction, "beta_kl": beta * kl_to_standard(mean, log_variance).mean()}
