@@ -1,4 +1,5 @@
 # make lab    install, make the towns, open the course     make test    everything that must pass
+# make slides  the decks, in slides/                        make handouts  the decks as PDF too
 # make notebooks | check | run LECTURE=03 | doctor
 # Flags for JupyterLab: make lab FLAGS="--no-browser --port 9999"
 
@@ -18,13 +19,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 OFFLINE = http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 HTTP_PROXY=http://127.0.0.1:9 \
 	HTTPS_PROXY=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost HF_HUB_OFFLINE=1
 
-.PHONY: lab test notebooks check run doctor data
+.PHONY: lab test notebooks slides handouts check run doctor data
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/installed $(DATA)/towns/dataset.json
 	$(PY) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb $(FLAGS)
 
 test: check data
+	@$(PY) lectures/decks.py --assets || echo "So the decks are not looked at in a browser."
 	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -q -n 2 --dist loadfile tests
 	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) GEODL_BUDGET=quick CUDA_VISIBLE_DEVICES= $(PY) -m pytest -q -n 2 \
 		--dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
@@ -33,9 +35,17 @@ test: check data
 check: $(VENV)/installed-dev
 	$(PY) -m ruff check .
 	$(PY) lectures/build.py --check
+	$(PY) lectures/guide.py --check
 
 notebooks: $(VENV)/installed-dev data
 	$(PY) lectures/build.py
+	$(PY) lectures/guide.py
+
+slides: $(VENV)/installed-dev
+	$(PY) lectures/decks.py
+
+handouts: $(VENV)/installed-dev
+	$(PY) lectures/decks.py --handouts
 
 run: $(VENV)/installed $(DATA)/towns/dataset.json
 	@test -n "$(LECTURE)" || { echo "Which lecture? For example: make run LECTURE=03"; exit 2; }
