@@ -1,4 +1,5 @@
-"""What the importers of published boxes share: a raster of the fetched files, and one chip of it with its boxes."""
+"""What the importers of published boxes share: a raster of the fetched files, one chip of it with its boxes, and
+boxes of a whole scene as a layer."""
 
 import contextlib
 
@@ -49,3 +50,14 @@ def box_chip(stem, pixels, boxes, labels, corner, size, transform, crs, nodata):
         stem, image, boxes=boxes.astype(np.float32), labels=np.asarray(labels, np.int64),
         transform=transform * transform.translation(col, row), crs=crs,
     )
+
+
+def box_layer(boxes, transform, crs, name):
+    """Boxes (M, 4) in pixels of a raster → GeoDataFrame of them on the map, with `name` in a column class."""
+    import geopandas
+    import shapely
+
+    a, b, c, d, e, f = tuple(transform)[:6]
+    shapes = shapely.box(*np.asarray(boxes, np.float64).reshape(-1, 4).T)
+    shapes = shapely.transform(shapes, lambda p: p @ np.array([[a, d], [b, e]]) + [c, f])
+    return geopandas.GeoDataFrame({"class": [name] * len(shapes)}, geometry=list(shapes), crs=crs)

@@ -46,7 +46,7 @@ def import_buildings(raw, out, size=128, zoom=20, min_visible=0.3, progress=True
     """
     from tqdm import tqdm
 
-    tiles = _tiles(Path(raw))
+    tiles = all_tiles(Path(raw))
     kept, dropped = _chosen(tiles, zoom)
     told, chips = Counter(tiles=len(kept), train_tiles_dropped_beside_val=dropped), []
     for tile in tqdm(kept, desc="tiles of buildings", disable=not progress, delay=1):
@@ -97,7 +97,7 @@ def tile_bounds(x, y, zoom):
     return west, float(south), east, float(north)
 
 
-def _tiles(raw):
+def all_tiles(raw):
     tiles = []
     for split, (images, labels) in FOLDERS.items():
         found = {path.stem: path for path in sorted((raw / images).glob("*.tif"))}

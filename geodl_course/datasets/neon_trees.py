@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from geodl_course.chips import ChipError, DatasetInfo, write_chips
-from geodl_course.datasets.box_chips import box_chip, cut_boxes, opened
+from geodl_course.datasets.box_chips import box_chip, box_layer, cut_boxes, opened
 from geodl_course.datasets.chipping import drop_touching
 from geodl_course.datasets.formats import check_image, read_voc
 from geodl_course.windows import windows
@@ -110,3 +110,18 @@ def _read_plot(image, annotation, resolution, told, names):
     clipped = np.clip(voc.boxes, 0, np.array([voc.size[1], voc.size[0]] * 2))
     told["boxes_clipped_to_image"] += int((clipped != voc.boxes).any(1).sum())
     return pixels, transform, crs, nodata, clipped[(clipped[:, 2:] > clipped[:, :2]).all(1)] * scale
+
+
+def plot_scenes(raw, site="OSBS", resolution=0.1):
+    """The plots of a site as scenes → [(path of the image, GeoDataFrame of its trees' boxes with a column class), ...].
+
+    raw: the fetched folder; resolution: in metres, at which the boxes are read. Raises ChipError.
+    """
+    plots = []
+    for name, image, annotation in _plots(Path(raw)):
+        if name == site:
+            _, transform, crs, _, boxes = _read_plot(image, annotation, resolution, Counter(), Counter())
+            plots.append((image, box_layer(boxes, transform, crs, "tree")))
+    if not plots:
+        raise ChipError(f"{raw} has no plot of {site!r}. Choose SJER or OSBS.")
+    return plots

@@ -17,7 +17,8 @@ import numpy as np
 
 from geodl_course.chips import ChipError, DatasetInfo, write_chips
 from geodl_course.chips.coco import load_coco
-from geodl_course.datasets.box_chips import box_chip, cut_boxes, opened
+from geodl_course.chips.rasters import write_raster
+from geodl_course.datasets.box_chips import box_chip, box_layer, cut_boxes, opened
 from geodl_course.datasets.chipping import drop_touching
 from geodl_course.datasets.formats import coco_annotations
 from geodl_course.windows import windows
@@ -66,6 +67,19 @@ def _info(size, overlap, min_visible, boxes, told):
             "ports": {port.name: len(rows) for port, rows in boxes.items()}, **told,
         },
     )
+
+
+def port_scene(port, out):
+    """A whole port as one raster → (the path `out`, GeoDataFrame of its vessels' boxes with a column class).
+
+    port: its folder among the fetched files; out: the GeoTIFF to write, with BANDS by name. Raises ChipError.
+    """
+    boxes, _ = _read_port(Path(port), 1, Counter())
+    pixels, transform, crs = read_bands(Path(port))
+    part = Path(f"{out}.part")
+    write_raster(part, pixels, transform, crs, names=list(BANDS.values()), tiled=True)
+    part.replace(out)
+    return Path(out), box_layer(boxes, transform, crs, "vessel")
 
 
 def port_folders(raw):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from statistics import fmean, median
 
-from tests.benchmarks import results, shown_rows, vae_rows
+from tests.benchmarks import results, scene_rows, shown_rows, vae_rows
 from tests.benchmarks.results import ROOT, interval, runs
 
 SEEDS = "0 1 2 3 4"
@@ -252,6 +252,7 @@ TABLE = [  # what, limit, benchmark, its command, its figure in words and whethe
      "side_by_side_towns", "python -m tests.benchmarks.side_by_side", side_by_side(16)),
     *vae_rows.ROWS,
     *shown_rows.ROWS,
+    *scene_rows.ROWS,
     ("each notebook under nbval, quick: seconds", "at most 120", "lectures",
      "python -m tests.benchmarks.lectures", notebooks("seconds", 120, "s")),
     ("training in a notebook, together: seconds", "at most 60", "lectures",
