@@ -324,10 +324,9 @@ teaching.check("00.1", centres)
 # | 07 | U-Net-ID | pixels first: what touches told apart; is it the method, or the learning? | yes |
 # | 08 | DCGAN | chips from noise, clouds filled; what made-up data is worth | yes |
 # | 09 | VAE | codes, compression, and anomalies whose threshold you pick | yes |
-# | 10 | From chips to a map | | not yet |
+# | 10 | From chips to a map | a layer for QGIS from a raster of any size, yours too | yes |
 #
-# Lecture 10 is planned and not written. **Next:** [01 · Geospatial
-# chips](01_geospatial_chips.ipynb).
+# **Next:** [01 · Geospatial chips](01_geospatial_chips.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Close with the order: 01 and 02 are prerequisites of everything after them, 03 of most. Whoever has only one

@@ -182,6 +182,27 @@ def cheapest(scores, strange, share, cost_missed, cost_false, highest=float("inf
     return min([*scores.tolist(), *([highest] if highest else [])], key=cost)
 
 
+def along(length, size, step):
+    return 1 + max(0, -(-(length - size) // step))
+
+
+def windows_needed(height, width, size, overlap, along=along):
+    return along(height, size, size - overlap) * along(width, size, size - overlap)
+
+
+def chance_to_be_cut(width, height, size, least=0):
+    return 1 - max(least, 1 - width / size) * max(least, 1 - height / size)
+
+
+def common(a, b):
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def agreement(a, b, window_a, window_b, over=min):
+    seen = over(common(a, window_b), common(b, window_a))
+    return common(a, b) / seen if seen else 0.0
+
+
 RIGHT = {
     "08.1": generator_weights, "08.2": hinge_losses, "08.3": ring_power,
     "00.1": lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2,
@@ -196,7 +217,8 @@ RIGHT = {
     "05.1": objects_lost, "05.2": decode_v2, "05.3": receptive_field,
     "06.1": one_owner, "06.2": inside_share, "06.3": best_score, "06.4": boundary_iou,
     "07.1": soft_dice, "07.2": gap_weights, "07.3": split_by_shrinking,
-    "09.1": numbers_in_use, "09.2": worst_window, "09.3": cheapest}
+    "09.1": numbers_in_use, "09.2": worst_window, "09.3": cheapest,
+    "10.1": windows_needed, "10.2": chance_to_be_cut, "10.3": agreement}
 
 WRONG = {
     "08.1": {
@@ -355,6 +377,24 @@ WRONG = {
         "costs forgotten": lambda scores, strange, share, cost_missed, cost_false: cheapest(
             scores, strange, share, 1.0, 1.0),
         "flags always": lambda *given, **more: cheapest(*given, **more, highest=None),
+    },
+    "10.1": {
+        "last one left out": lambda *given: windows_needed(
+            *given, lambda length, size, step: 1 + (length - size) // step),
+        "edge hangs over": lambda *given: windows_needed(*given, lambda length, size, step: -(-length // step)),
+        "small scenes take none": lambda *given: windows_needed(
+            *given, lambda length, size, step: 1 - (size - length) // step),
+    },
+    "10.2": {
+        "shares added": lambda width, height, size: width / size + height / size,
+        "both axes at once": lambda width, height, size: width * height / size**2,
+        "large objects": lambda *given: chance_to_be_cut(*given, least=-1e9),
+    },
+    "10.3": {
+        "IoU": lambda a, b, *windows: common(a, b) / (common(a, a) + common(b, b) - common(a, b)),
+        "over the smaller, all of it": lambda a, b, *windows: common(a, b) / min(common(a, a), common(b, b)),
+        "over the larger": lambda *given: agreement(*given, over=max),
+        "in its own window": lambda a, b, window_a, window_b: agreement(a, b, window_b, window_a),
     },
     "05.1": {
         "corners, not centres": lambda boxes, size, grid: objects_lost(boxes[:, [0, 1, 0, 1]], size, grid),

@@ -1,0 +1,555 @@
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 10 · From chips to a map
+#
+# **Models look through a window. A map has no windows: every building once, whole, in its place.**
+#
+# When you are through, you can
+#
+# - run any model of this course over a raster of any size, in a fixed amount of memory;
+# - say what windows do to objects on their edges, and put the parts together again;
+# - write a layer that opens in QGIS, with areas in metres, and say how good it is;
+# - plan a large job: interruptions, broken files, several machines, hours.
+#
+# | you need | how much |
+# |---|---|
+# | lecture 01: windows over a raster, bands, nodata | all of it |
+# | lecture 02: IoU, suppression | all of it |
+# | one of lectures 03 to 07 | a model to run |
+#
+# **Time:** 70 minutes, two of them for the computer; exercises 40 minutes.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) So far every figure was about chips, and whoever orders a map has never heard of chips. Today the two meet.
+
+# %% slideshow={"slide_type": "skip"}
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+import torch
+
+from geodl_course import datasets, map_plots, plots, scenes, teaching, training
+from geodl_course.chips import ChipDataset
+from geodl_course.datasets.download import entry
+from geodl_course.datasets.sen2ships import port_scene
+from geodl_course.evaluation.maps import in_pieces, map_scores, match_maps, near_seams
+from geodl_course.measure import stored
+from geodl_course.scenes.objects import Objects, join, place_objects
+from geodl_course.scenes.output import layer_of
+from geodl_course.scenes.reading import corners, open_scene
+from geodl_course.teaching import check
+from geodl_course.windows import windows
+
+# %% slideshow={"slide_type": "skip"}
+# All that depends on your machine: quick suits a laptop, full wants a GPU.
+teaching.require("0.1.0")
+plots.course_style()
+budget = teaching.budget(network=("mask_rcnn", "mask_rcnn_resnet50_fpn"), steps=(150, 4000), size=256, overlap=64)
+folder = datasets.find("towns") or datasets.make("towns")
+train = ChipDataset(folder, "train", masks=True)
+town = folder.with_name("towns_scenes") / "scene_3"           # the validation scene, before it was cut into chips
+raster = town.with_suffix(".tif")
+truth = geopandas.read_file(town.with_suffix(".gpkg")).rename(columns={"type": "class"})
+place = Path(tempfile.mkdtemp())                              # what this lecture writes
+budget
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 1 · What a chip cuts
+#
+# A grid of chips cuts everything that lies on its lines. For an object of *w* × *h* pixels and chips of *s* pixels, side
+# by side, the chance is $1 - (1 - w/s)(1 - h/s)$: small chips cut much, large objects are cut often. Counted, in this
+# town; and beside it the cure: **windows that overlap**. What one edge cuts, the neighbour sees whole, if it is smaller
+# than the shared strip. Lecture 01 built `windows`; the price is pixels judged more than once.
+
+# %%
+info = {name: getattr(train.info, name) for name in ("classes", "bands", "mean", "std", "resolution")}
+scene = open_scene(raster, info)
+
+def cut_share(size):
+    """Share of each class's objects that the lines of a grid of `size` px chips cut."""
+    return pd.Series(near_seams(truth, scene, corners(scene, size, 0), size)).groupby(truth["class"]).mean()
+
+pd.DataFrame({f"cut by chips of {size} px": cut_share(size) for size in (128, 256, 512, 1024)}).round(2)
+
+# %% tags=["nbval-check-output"]
+for overlap in (0, 32, 64, 128):
+    count = len(windows(scene.height, scene.width, 256, overlap))
+    share = count * 256**2 / (scene.height * scene.width)
+    print(f"overlap {overlap:3} px: {count:4} windows of 256 px, {share:.2f} times the pixels")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) First column: the chips that we trained on. In training a cut house is harmless: half a house on the image, half
+# on the label. On a map it is counted twice, or not at all. Larger chips help, until memory ends, and never reach zero. How
+# much overlap is enough? For the simplest way to merge, the largest object. Part 4 builds one that needs less.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 2 · One window of a file that does not fit into memory
+#
+# rasterio reads the blocks of a file that a window touches; the rest stays on disk. What the model needs is what a chip
+# had: its bands in its order, its resolution, its scaling, and 0 where there is no data.
+
+# %% mirror="scenes.reading:read_window,scenes.reading:standardise"
+
+# %% tags=["nbval-check-output"]
+corner = (1900, 1900)                                  # hangs over the lower right edge, on purpose
+with rasterio.open(raster) as source:
+    pixels, valid = read_window(source, scene, corner, 256)
+    print("window", pixels.shape, f"{valid.mean():.0%} of it has data")
+    print("as the file has it:", bool((pixels[:, :148, :148] == source.read()[:, 1900:, 1900:]).all()))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) The commonest fault in practice stands in the second function: a model that learned from standardised chips, run on
+# raw pixels. It does not crash, it finds little, or nonsense. So a checkpoint of this course holds bands, means, spreads and
+# resolution beside the weights. Ask: what happens with a scene of 0.2 m? It is averaged to the model's 0.4.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Files made for windows: COG and VRT
+#
+# A **cloud-optimised GeoTIFF** (COG) is tiled, compressed, and carries smaller copies (overviews): a reader on the net
+# fetches the tiles of one window by HTTP range requests, or a small copy for a first look. A **VRT** is a text that says
+# which pixels of which files to take: a thousand tiles become one raster, and nothing is copied. Both open like any file.
+
+# %% tags=["nbval-check-output"]
+halves, parts = {"west.tif": 0, "east.tif": scene.width // 2}, ""
+with rasterio.open(raster) as source:
+    pixels, crs, start = source.read(), source.crs.to_wkt(), source.transform
+for name, col in halves.items():
+    half = pixels[:, :, col : col + scene.width // 2]
+    profile = {"driver": "COG", "dtype": half.dtype, "crs": crs, "transform": start * start.translation(col, 0)}
+    profile |= {"count": 3, "height": half.shape[1], "width": half.shape[2], "blocksize": 256}
+    with rasterio.open(place / name, "w", **profile) as out:
+        out.write(half)
+    size = f'yOff="0" xSize="{half.shape[2]}" ySize="{half.shape[1]}"'
+    parts += (f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>BAND</SourceBand>'
+              f'<SrcRect xOff="0" {size}/><DstRect xOff="{col}" {size}/></SimpleSource>')
+bands = "".join(f'<VRTRasterBand dataType="Byte" band="{b}">{parts.replace("BAND", b)}</VRTRasterBand>' for b in "123")
+(place / "town.vrt").write_text(f'<VRTDataset rasterXSize="{scene.width}" rasterYSize="{scene.height}"><SRS>{crs}</SRS>'
+                                f'<GeoTransform>{str(start.to_gdal())[1:-1]}</GeoTransform>{bands}</VRTDataset>')
+with rasterio.open(place / "west.tif") as west, rasterio.open(place / "town.vrt") as whole:
+    print("one half: tiles of", west.block_shapes[0], "and copies at 1 /", west.overviews(1))
+    print("VRT:", whole.shape, "the same pixels:", bool((whole.read() == pixels).all()))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) With GDAL's tools the VRT is one line, `gdalbuildvrt town.vrt *.tif`; here you see that it is only text. Large
+# results deserve the same care: lecture 09's error map is written in compressed tiles, too.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 3 · A model, window by window
+#
+# Today's model is lecture 06's Mask R-CNN, because it gives boxes *and* outlines. Any other would do: what follows knows
+# only `per_image()`, which all have. Stored, it is weights (safetensors) and a text with all that is needed to use it.
+# Neither can hold code, so a checkpoint from a stranger can be loaded.
+
+# %%
+torch.manual_seed(0)
+model = training.make_model("mask_rcnn", budget.network, train)
+history = training.fit(model, train, steps=budget.steps)
+model.cpu()
+checkpoint = training.save_model(model, place / "model", train.info)
+print(*sorted(path.name for path in checkpoint.iterdir()))
+print(json.loads((checkpoint / "model.json").read_text())["data"])
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) While it trains: what would you write into model.json, so that a colleague can use the model in five years? Pickle
+# files (`.pt`) may run any program while they load; that is why many refuse them.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Into the scene's pixels
+#
+# What a window finds is shifted by the window's corner. One thing has to be noted that only the window knows: does the box
+# **touch an inner edge**? Then it may go on beyond it. `place_objects` does both, and turns masks into outlines.
+
+# %% mirror="scenes.objects:EDGE,scenes.objects:touches_inner_edge"
+
+@torch.no_grad()
+def look_everywhere(size, overlap):
+    """All that the model finds in all windows of the scene → Objects: shapes, scores, labels, windows, cut."""
+    found = []
+    with rasterio.open(raster) as source:
+        for corner in corners(scene, size, overlap):
+            pixels, valid = read_window(source, scene, corner, size)
+            one = model(torch.from_numpy(standardise(pixels, valid, info))[None]).per_image()[0]
+            sure = {name: part[one["scores"] > 0.5] for name, part in one.items()}
+            found.append(place_objects(sure, corner, size, (scene.height, scene.width), valid))
+    return join(found)
+
+outlined = look_everywhere(budget.size, budget.overlap)
+boxed = replace(outlined, shapes=shapely.envelope(outlined.shapes))     # the box around each
+print(f"{len(boxed)} found, {boxed.cut.sum()} of them touch an inner edge; the town has {len(truth)} objects")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Nothing is merged yet: each shared strip has been seen two or four times, so much stands here twice, and the many
+# that touch an edge may be parts.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 4 · Three ways to make one map of it
+#
+# **First try: suppression, as always.** Lecture 02's rule, now across windows: of two boxes with an IoU above one half the
+# better one stays. Two are worth comparing only if they have one class, overlap, and come from *different* windows; a
+# spatial index (an R-tree) finds such pairs without comparing all with all.
+
+# %% mirror="scenes.merging:overlaps,scenes.merging:best_first" slideshow={"slide_type": "skip"}
+
+# %% mirror="scenes.merging:suppress"
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Let them say what will go wrong before you show it. Half a house and the whole one have an IoU of one half at best:
+# both stay. A part of two thirds has more, and if its score is better it drops the whole. Two parts that share a narrow
+# strip have almost none: both stay.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Second try: each window answers for its core
+#
+# Every pixel of the scene lies in exactly one **core**: the window without the outer half of what it shares. Keep what is
+# centred in the core, drop the rest: the neighbour answers for it. Fast, simple, and right where objects are smaller than
+# half the shared strip.
+
+# %% mirror="scenes.merging:cores,scenes.merging:keep_core"
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) An object wider than the strip is cut in *both* windows. Then the parts have other centres than the whole: both may
+# be kept, or none. Tools for semantic maps do the same with pixels: crop the edges, keep the middle.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Third try: put the parts together
+#
+# Whole objects first: what lies mostly **in** one of them, by *intersection over the smaller*, is its double or its part,
+# and goes. What is cut and still there belongs together with its counterpart if both agree on what both windows saw. All
+# that hangs together becomes one object, over as many windows as it takes: the box around boxes, the **union** of outlines.
+
+# %% mirror="scenes.merging:merge_parts"
+
+# %% mirror="scenes.merging:clipped,scenes.merging:put_together,scenes.merging:unite" slideshow={"slide_type": "skip"}
+
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Read it in three steps: whole ones drop, parts agree, groups are united. Why "of what both windows saw"? Two parts of
+# a long hall share a strip and nothing else; over the whole parts that is little, over the strip it is all. What cannot be
+# cured: two houses that touch exactly at an edge, each cut there, may become one.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### One building under all three
+#
+# Chosen for this: one that suppression leaves in pieces. Dashed: the truth; white: edges of windows; one colour a found
+# object, the number in the title. Above boxes, below outlines, which the same functions merge.
+
+# %%
+at = corners(scene, budget.size, budget.overlap)
+seams = [cores(starts, budget.size, end) for starts, end in zip(zip(*at), (scene.height, scene.width))]
+ways = {"every window": lambda found: found, "suppression": suppress, "cores": lambda found: keep_core(found, seams),
+        "parts together": merge_parts}
+boxes, outlines = ({name: layer_of(way(found), scene, info["classes"]) for name, way in ways.items()}
+                   for found in (boxed, outlined))
+boxes_of = truth.set_geometry(truth.geometry.envelope)
+whole = np.isin(np.arange(len(truth)), match_maps(boxes["parts together"], boxes_of)[0][:, 1])
+pieces, once = (in_pieces(boxes[name], boxes_of) for name in ("suppression", "parts together"))
+which = int((truth.area * (1 + 1e6 * (pieces & ~once & whole))).argmax())         # the largest of those
+both = {**boxes, **{f"outlines, {name}": layer for name, layer in outlines.items()}}
+_ = map_plots.show_one_object(raster, scene, both, truth, which, at, budget.size)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) Let them count the colours before they read the titles. NOTES-ONE
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Counted: errors at the seams, and elsewhere
+#
+# One building is an anecdote. Boxes of this town against boxes of the true outlines; then, stored, a town of four times the
+# area with a Faster R-CNN trained for 90 s, beside **SAHI** (Akyon et al. 2022), a tool whose merging, greedy with the
+# intersection over the smaller, is our third way's ancestor.
+
+# %%
+def judged(layer):
+    """What is on the map more than once; errors at seams and elsewhere as shares of the objects there; F1."""
+    pairs, _ = match_maps(layer, boxes_of)
+    alone = [np.isin(np.arange(len(each)), pairs[:, i], invert=True) for i, each in enumerate((layer, boxes_of))]
+    near = [near_seams(each, scene, at, budget.size) for each in (layer, boxes_of)]
+    row = {"more than once": int(in_pieces(layer, boxes_of).sum())}
+    for where, (mine, theirs) in {"at seams": near, "elsewhere": [~each for each in near]}.items():
+        row |= {f"{kind}, {where}": f"{(one & chosen).sum() / theirs.sum():.0%}"
+                for kind, one, chosen in zip(("false", "missed"), alone, (mine, theirs))}
+    return row | {"F1": round(map_scores(layer, boxes_of).loc["all", "f1"], 3)}
+
+pd.DataFrame({name: judged(layer) for name, layer in boxes.items()}).T
+
+# %%
+large, race = (stored(name) for name in ("scenes_seams", "scenes_sahi"))
+rows = {name: {"more than once": one["in_pieces"], "false": one["false"], "missed": one["missed"],
+               **{f"F1 {where.replace('_', ' ')}": one[where]["f1"] for where in ("at_seams", "elsewhere")},
+               "F1": one["f1"], "seconds": one["seconds"]["all"]} for run in large[-1:] for name, one in run.items()
+        if name in ("nms", "core", "parts")}
+rows |= {"SAHI": {**run["sahi"][-1], "F1": run["sahi"][-1]["f1"]} for run in race[-1:]}
+pd.DataFrame(rows).T.reindex(columns=list(rows.get("parts", {}))).round(3)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) NOTES-MERGE
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 5 · One call, and a layer that opens in QGIS
+#
+# `map_scene` does all of this. Windows are read while the model works on the ones before, results are kept block by block,
+# and the layer appears when it is whole: GeoPackage, GeoJSON (projected to EPSG:4326, as RFC 7946 wants) or COCO (pixels).
+# The CRS comes along; areas and perimeters are in metres; a style (`.qml`) colours the classes in QGIS.
+
+# %%
+layer = scenes.map_scene(raster, checkpoint, place / "town.gpkg", size=budget.size, overlap=budget.overlap)
+spent = layer.attrs["seconds"]
+print({name: round(value, 1) for name, value in spent.items()}, f"model: {spent['model'] / spent['all']:.0%}")
+print(sorted(path.name for path in place.glob("town.*")), layer.crs)
+layer.drop(columns="geometry").head(3).round(2)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Drag town.gpkg into QGIS, over the raster. What would a surveyor say of these outlines? Stairs of pixels:
+# `simplify=0.5` allows half a metre. Seconds of reading count only what the model had to wait for.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### How good is the map?
+#
+# The layer over its image, and the errors over the town. **Pattern** is what to look for: errors in one quarter mean other
+# roofs there, errors on a line mean a seam.
+
+# %%
+_ = map_plots.show_map(raster, layer, truth, size=420)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) NOTES-PICTURE
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Counts and areas
+#
+# Counts answer "how many", areas "how much", and neither replaces the other. By class and by size (square metres of the
+# true outline: small under 100, large from 400), against polygons at an IoU of 0.5:
+
+# %%
+map_scores(layer, truth).astype({name: int for name in ("found", "missed", "false")}).round(2)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) A small area error beside a low F1 is no comfort: what was missed here was made up there. Which of these numbers
+# would you print in a report, and which would you have to explain? NOTES-SCORES
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 6 · All five on one scene
+#
+# A town of 4,096 px that none has seen, each system trained for the same 90 s, judged by buildings alone, since U-Net-ID
+# maps nothing else. Not run just now: `python -m tests.benchmarks.scene_models`. The last column is the price of **a
+# state**: West Virginia has 62,755 square kilometres; at half a metre that is 251 gigapixels.
+
+# %%
+models = (stored("scene_models") or [{}])[-1]
+state = 62_755e6 / 0.5**2
+table = {name: {"AP50, boxes": one["boxes"]["AP50"], "F1, boxes": one["boxes"]["f1"],
+                "F1, outlines": one.get("outlines", {}).get("f1"), "seconds": one["seconds"],
+                "megapixels / s": one["megapixels_per_second"], "memory, GB": one["gigabytes"],
+                "state, hours": state / one["megapixels_per_second"] / 1e6 / 3600} for name, one in models.items()}
+if models:
+    map_plots.plot_systems(models)
+    plt.show()
+pd.DataFrame(table).T.astype(float).round(2)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) NOTES-FIVE
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 7 · Large jobs
+#
+# What happens to a job that takes a night? It is stopped, a file is broken, one machine is too slow.
+#
+# - **Stopped**: finished blocks lie in `OUT.parts`; the same call goes on, and ends with the same map.
+# - **Broken**: a window that cannot be read is tried twice, then noted in `layer.attrs["failed"]`; the rest is done.
+# - **Slow**: `executor=` takes any pool of `concurrent.futures`: processes here, Dask's `client.get_executor()` on a
+#   cluster.
+#
+# Blocks need nothing of each other: such work is called *embarrassingly parallel*.
+
+# %% tags=["nbval-check-output"]
+with rasterio.open(raster) as source:
+    with rasterio.open(place / "corner.tif", "w", **source.profile | {"width": 500, "height": 500}) as out:
+        out.write(source.read(window=rasterio.windows.Window(0, 0, 500, 500)))
+job = {"raster": place / "corner.tif", "model": checkpoint, "size": 128, "overlap": 32, "batch_size": 1, "progress": False}
+alone = scenes.map_scene(**job)
+
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(2) as pool:
+    print("by a pool of two, the same map:", alone.equals(scenes.map_scene(**job, executor=pool)))
+
+from contextlib import suppress as forgive
+from unittest.mock import patch
+
+keep = scenes.run.write_block
+
+def keep_and_stop(folder, number, block):
+    keep(folder, number, block)
+    if number == 1:
+        raise KeyboardInterrupt                                        # the stop button, after the second block
+
+with patch.object(scenes.run, "write_block", keep_and_stop), forgive(KeyboardInterrupt):
+    scenes.map_scene(**job, out=place / "night.gpkg")
+print("stopped:", sorted(path.name for path in (place / "night.gpkg.parts").glob("0*")), (place / "night.gpkg").exists())
+print("and continued, the same map:", alone.equals(scenes.map_scene(**job, out=place / "night.gpkg")))
+
+# %% [markdown]
+# And the state, with the speed that this machine has just had, read as one picture of three bytes a pixel:
+
+# %%
+hours = state / (layer.attrs["pixels"] / spent["all"]) / 3600
+print(f"{state / 1e9:,.0f} gigapixels, {3 * state / 1e12:.2f} TB; {hours:,.0f} hours here, {hours / 100:,.1f} hours on 100 machines")
+limits = {f"memory, scene of {side} px": f"{run[side]['gigabytes']:.2f} GB"
+          for run in stored("scenes_memory")[-1:] for side in ("4096", "20000")}
+limits |= {f"{run['detections']:,} detections merged": f"{run['parts']['seconds']:.1f} s"
+           for run in stored("scenes_merge")[-1:]}
+pd.Series(limits, name="python -m tests.benchmarks.scenes memory, merge")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) Now the arithmetic of projects. The scene of 20,000 px has 24 times the pixels, and memory hardly moves. What else
+# saves hours? Forests and lakes need not be searched for roofs: a coarse model first, the fine one where it says so.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 8 · Your own raster
+#
+# Three cells: **point** at a file, **label** or take the model that you have, **map**. With labels of your own,
+# `data_scripts/chip.py` (lecture 01) makes the chips, and any lecture's training makes the model. Then draw thirty
+# reference polygons in QGIS and call `map_scores`. The last cell is the same from a shell.
+
+# %%
+mine = raster                                          # 1: your GeoTIFF, COG or VRT, with a CRS in metres or feet
+with rasterio.open(mine) as source:
+    print(source.shape, source.crs, source.res, source.dtypes[0], source.descriptions)
+
+# %%
+my_model = checkpoint                                  # 2: or the folder of a model trained on chips of your own, made by
+print("python data_scripts/chip.py scene.tif objects.gpkg --class-field type my_chips")
+
+# %%
+mine = place / "corner.tif"                            # 3: here a corner, so that it is quick; delete this line
+my_map = scenes.map_scene(mine, my_model, place / "mine.gpkg", score=0.7, progress=False)
+print(len(my_map), "objects in", my_map.attrs["windows"], "windows;", len(my_map.attrs["failed"]), "not read")
+
+# %%
+import subprocess
+import sys
+
+script = Path(scenes.__file__).parents[2] / "data_scripts" / "map_scene.py"
+words = "corner.tif --model model map.geojson --simplify 0.5"
+done = subprocess.run([sys.executable, script, *words.split()], cwd=place, capture_output=True, text=True)
+print("$ python data_scripts/map_scene.py", words, done.stdout or done.stderr, sep="\n")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (4 min) Everybody has a raster on the laptop: now is the time. The three faults you will see: no CRS, other bands than the
+# model's, another resolution. The first two stop with a sentence that says what to do, the third is resampled.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 9 · From made-up towns to real ground
+#
+# Does what was learned from generated towns hold on real ground? Three real scenes, of places that no model has seen: the
+# port of Busan, a quarter of Kampala, four plots of trees. **Zero-shot**: towns alone (vehicles for ships, buildings, round
+# tanks for trees). **Fine-tuned**: then as many steps on real chips as **from scratch** takes on these alone. Stored:
+# `python -m tests.benchmarks.real_scenes ships`, `buildings`, `trees`; F1 at an IoU of 0.5 and 0.3, means over seeds.
+
+# %%
+rows = {}
+for kind in ("ships", "buildings", "trees"):
+    runs = stored(f"real_scenes_{kind}")
+    for how in ("zero_shot", "fine_tuned", "scratch"):
+        seeds = pd.DataFrame([run[how] for run in runs if how in run])
+        if len(seeds):
+            means = seeds[["objects", "found", "false", "f1", "f1_iou_0.3", "AP50"]].astype(float).mean()
+            rows[kind, how] = {**means, "seeds": len(seeds)}
+pd.DataFrame(rows).T.round(2)
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (5 min) NOTES-REAL
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### Ships over a port
+#
+# Busan with the stored layer of the fine-tuned model drawn over it: found, false and missed at an IoU of 0.5, against the
+# publisher's boxes.
+
+# %%
+raw, found = datasets.data_root() / "raw" / "sen2ships" / "busan", map_plots.stored_layer("real_scenes_ships_fine_tuned")
+if raw.exists() and found is not None:
+    port, ships = port_scene(raw, place / "busan.tif")
+    map_plots.show_layer(port, found.to_crs(ships.crs), ships, title="Busan, 2022-05-14, Sentinel-2")
+    plt.show()
+    print(entry("sen2ships")["citation"], "Licence: " + entry("sen2ships")["licence"], sep="\n")
+else:
+    print("Busan is not here: python data_scripts/fetch.py sen2ships")
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (3 min) NOTES-SHIPS
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## Exercises
+#
+# **10.1** Before a large job you want to know its price. How many windows does a scene take? Do not make the list: for a
+# state it has millions of entries. The last row and column are shifted inward, and a scene smaller than a window takes one.
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def windows_needed(height, width, size, overlap):
+    """Number of windows of size px that share overlap px over a scene (height, width), without listing them."""
+    # solution-begin
+    step = size - overlap
+    return (1 + max(0, -(-(height - size) // step))) * (1 + max(0, -(-(width - size) // step)))
+    # solution-end
+
+check("10.1", windows_needed)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **10.2** Part 1's formula holds for objects smaller than a chip. Write it for any object: the chance that a box of *w* × *h*
+# pixels, anywhere, is cut by a grid of lines that are `size` px apart. What is larger than a chip is always cut.
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def chance_to_be_cut(width, height, size):
+    """Chance (0..1) that a grid of lines, `size` apart, cuts a box (width, height) at a random place."""
+    # solution-begin
+    return 1 - max(0, 1 - width / size) * max(0, 1 - height / size)
+    # solution-end
+
+check("10.2", chance_to_be_cut)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **10.3** Do two parts agree? Take two boxes and the windows that they come from, and measure their intersection against the
+# smaller of the two **within the other's window**; 0 where nothing of one of them lies there.
+
+# %% tags=["exercise"] slideshow={"slide_type": "skip"}
+def agreement(a, b, window_a, window_b):
+    """Boxes a, b and their windows, each (x0, y0, x1, y1) → shared area over the smaller area seen by both, 0..1."""
+    # solution-begin
+    def both(one, other):
+        sides = [min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1)]
+        return max(0, sides[0]) * max(0, sides[1])
+
+    seen = min(both(a, window_b), both(b, window_a))
+    return both(a, b) / seen if seen else 0.0
+    # solution-end
+
+check("10.3", agreement)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Summary
+#
+# - Chips cut objects; in training that is harmless, on a map it is an error on a line.
+# - Windows **overlap**; whole objects win, parts that agree on the shared strip are joined, outlines by union.
+# - The model's bands, resolution and scaling travel **with** its weights.
+# - A map is judged as a map: counts and areas against polygons, by class, by size, and at the seams.
+# - Blocks that need nothing of each other can be stopped, retried, and done on many machines.
+#
+# This was the last lecture. **Back:** [00 · Welcome](00_welcome.ipynb).
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (2 min) Close where the course began: which question does your own map answer, and what would it cost if it were wrong?
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ### Where this comes from
+#
+# - F. C. Akyon, S. O. Altinuc, A. Temizel: Slicing Aided Hyper Inference and Fine-Tuning for Small Object Detection. ICIP
+#   2022. doi:10.1109/ICIP46576.2022.9897990
+# - H. Butler et al.: The GeoJSON Format. RFC 7946, 2016. doi:10.17487/RFC7946
