@@ -260,7 +260,7 @@ def test_a_failed_cell_is_named_and_the_old_notebook_stays(copy):
     before = (copy / "notebooks" / "07_areas.ipynb").read_bytes()
     lecture(copy, LECTURE.replace("print(area(", "print(aera("))
     message = build(copy)
-    assert "cell 4 (def area(box):  # half-open) failed" in message and "NameError" in message
+    assert "cell 5 (def area(box):  # half-open) failed" in message and "NameError" in message
     assert (copy / "notebooks" / "07_areas.ipynb").read_bytes() == before
     assert not list((copy / "notebooks").rglob("*.part"))
 
@@ -271,7 +271,7 @@ def test_run_leaves_a_copy_and_a_page_and_not_the_notebook_changed(copy):
     command = [sys.executable, REPOSITORY / "lectures" / "build.py", "--root", copy, "--run", "07"]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert "07_areas  6 cells in " in answer.stdout
+    assert "07_areas  8 cells in " in answer.stdout
     assert "not done yet" in (copy / "build" / "07_areas.html").read_text()
     assert nbformat.read(copy / "build" / "07_areas.ipynb", as_version=4).cells[5].outputs
     assert (copy / "notebooks" / "07_areas.ipynb").read_bytes() == before
