@@ -5,6 +5,7 @@ import pytest
 import rasterio
 
 from geodl_course.datasets.building_mosaic import mosaic_scene
+from geodl_course.datasets.download import fetch
 from geodl_course.datasets.neon_trees import plot_scenes
 from geodl_course.datasets.sen2ships import port_scene
 
@@ -12,8 +13,9 @@ pytestmark = pytest.mark.real
 
 
 def test_the_port_of_busan(mirror, tmp_path):
-    path, vessels = port_scene(mirror / "sen2ships/busan", tmp_path / "busan.tif")
-    with rasterio.open(path) as port, rasterio.open(mirror / "sen2ships/busan/B08.tif") as nir:
+    raw = fetch("sen2ships", tmp_path / "raw", progress=False) / "busan"
+    path, vessels = port_scene(raw, tmp_path / "busan.tif")
+    with rasterio.open(path) as port, rasterio.open(raw / "B08.tif") as nir:
         assert np.array_equal(port.read(4), nir.read(1)) and port.bounds == nir.bounds
         left, bottom, right, top = vessels.total_bounds
         assert port.bounds.left < left and right < port.bounds.right
