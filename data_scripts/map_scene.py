@@ -7,10 +7,10 @@ import sys
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Map a whole scene with a trained model.")
     parser.add_argument("scene", help="GeoTIFF, COG or VRT with a CRS in metres or feet")
-    parser.add_argument("out", help="the layer to write: .gpkg, .geojson (EPSG:4326) or .json (COCO)")
+    parser.add_argument("out", help="what to write: .gpkg, .geojson (EPSG:4326), .json (COCO) or .tif (scores)")
     parser.add_argument("--model", required=True, help="folder of a checkpoint, as training.save_model writes it")
-    parser.add_argument("--size", type=int, default=256, help="pixels of a window (256)")
-    parser.add_argument("--overlap", type=int, default=64, help="pixels that neighbouring windows share (64)")
+    parser.add_argument("--size", type=int, help="pixels of a window (the model's, or its chips')")
+    parser.add_argument("--overlap", type=int, help="pixels that neighbouring windows share (a quarter)")
     parser.add_argument("--score", type=float, default=0.5, help="lowest score to keep (0.5)")
     parser.add_argument("--merge", default="parts", choices=["parts", "core", "nms"], help="rule at edges (parts)")
     parser.add_argument("--simplify", type=float, default=0.0, help="metres by which outlines may be simplified (0)")

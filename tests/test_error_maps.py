@@ -1,6 +1,7 @@
 """Error map of a scene: every pixel once, from the right window, in the scene's place, whole or not at all."""
 
 import math
+import resource
 
 import numpy as np
 import pytest
@@ -10,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
-from geodl_course import error_maps
 from geodl_course.chips import DatasetInfo
-from geodl_course.error_maps import seams, write_error_map
+from geodl_course.error_maps import inner, write_error_map
 from geodl_course.models.vae import vae
 from geodl_course.windows import windows
 
@@ -60,6 +60,7 @@ def test_every_pixel_has_its_error_and_its_place(tmp_path):
         assert (found.crs, found.transform, found.shape) == (PLACE["crs"], PLACE["transform"], (150, 201))
         assert found.profile["tiled"] and found.block_shapes[0] == (256, 256) and math.isnan(found.nodata)
         assert found.descriptions == ("error", "error in red", "error in nir") and found.dtypes[0] == "float32"
+        assert found.compression.name == "deflate" and found.overviews(1) == []  # one tile holds it
         values = found.read()
     np.testing.assert_allclose(values[1:], expected(bands), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(values[0], expected(bands).mean(0), rtol=1e-4, atol=1e-5)
@@ -75,17 +76,55 @@ def test_bands_in_files_of_their_own(tmp_path):
 
 
 @given(st.integers(64, 400), st.integers(0, 63))
-def test_seams_give_each_pixel_to_the_window_in_which_it_lies_farther_inside(length, overlap):
+def test_cores_give_each_pixel_to_the_window_in_which_it_lies_farther_inside(length, overlap):
     starts = sorted({row for row, _ in windows(length, 64, 64, overlap)})
-    edges = seams(starts, 64)
-    assert edges[0] == 0 and edges[-1] == length and edges == sorted(edges)
-    for start, low, high in zip(starts, edges, edges[1:], strict=False):
+    taken = inner(starts, 64, length)
+    assert [low for low, _ in taken.values()] == [0, *(high for _, high in taken.values())][:-1]
+    assert list(taken) == starts and taken[starts[-1]][1] == length
+    for start, (low, high) in taken.items():
         assert start <= low <= high <= start + 64
         for pixel in range(low, high):
             depth = min(pixel - start if start else 64, start + 63 - pixel if start + 64 < length else 64)
             best = max(min(pixel - s if s else 64, s + 63 - pixel if s + 64 < length else 64)
                        for s in starts if s <= pixel < s + 64)  # fmt: skip
             assert depth >= best - 1  # at an even overlap two are as good
+
+
+def test_large_maps_have_overviews(tmp_path):
+    bands = np.full((2, 70, 600), 1100, np.uint16)
+    scene = write(tmp_path / "scene.tif", bands)
+    with rasterio.open(write_error_map(scene, Nothing(), INFO, tmp_path / "map.tif", progress=False)) as found:
+        assert found.overviews(1) == found.overviews(3) == [2, 4]
+    with rasterio.open(tmp_path / "map.tif", overview_level=1) as small:
+        assert small.shape == (18, 150)
+        np.testing.assert_allclose(small.read(2), 1.0, rtol=1e-5)
+
+
+def test_a_scene_smaller_than_a_window_and_one_of_another_resolution(tmp_path):
+    bands = scene_of(40, 90)
+    fine = write(tmp_path / "fine.tif", np.kron(bands, np.ones((1, 2, 2), np.uint16)),
+                 transform=from_origin(500000, 4300000, 5, 5))  # fmt: skip
+    for scene in (write(tmp_path / "scene.tif", bands), fine):
+        with rasterio.open(write_error_map(scene, Nothing(), INFO, tmp_path / "map.tif", progress=False)) as found:
+            assert (found.transform, found.shape) == (PLACE["transform"], (40, 90))
+            np.testing.assert_allclose(found.read()[1:], expected(bands), rtol=1e-4, atol=1e-5)
+
+
+def test_windows_that_cannot_be_read_are_named_and_have_no_data(tmp_path):
+    path = write(tmp_path / "scene.tif", scene_of(64, 200), tiled=True, blockxsize=64, blockysize=64,
+                 compress="deflate")  # fmt: skip
+    with rasterio.open(path) as source:
+        offset, count = (int(source.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", 1)) for what in ("OFFSET", "SIZE"))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + count] = bytes(count)
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="could not be read and has no data in .*map.tif") as told:
+        write_error_map(path, Nothing(), INFO, tmp_path / "map.tif", progress=False)
+    assert [str(one.message).partition("]")[0] for one in told if one.category is UserWarning] == [
+        "[500000.0, 4299360.0, 500640.0, 4300000.0", "[500320.0, 4299360.0, 500960.0, 4300000.0"]  # fmt: skip
+    with rasterio.open(tmp_path / "map.tif") as found:
+        held = ~np.isnan(found.read(1))
+    assert not held[:, :48].any() and held[:, 96:].all()
 
 
 @pytest.mark.parametrize("dtype, empty", [(np.uint16, 0), (np.float32, -9999.0), (np.float32, math.nan)])
@@ -127,12 +166,12 @@ def test_a_vae_in_one_window_is_its_error_map(tmp_path):
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_left(tmp_path):
-    scene, small = write(tmp_path / "scene.tif", scene_of()), write(tmp_path / "small.tif", scene_of(40, 90))
+    scene = write(tmp_path / "scene.tif", scene_of())
     moved = write(tmp_path / "moved.tif", scene_of(), transform=from_origin(0, 0, 10, 10))
     one = write(tmp_path / "one.tif", scene_of()[:1])
     known = sorted(tmp_path.iterdir())
-    for given_scene, words in ((one, "1 bands, the model learned 2"), (small, "40 x 90 px, smaller than one window"),
-                               ([one, moved], "not on the grid")):
+    for given_scene, words in ((one, r"has 1 bands \(without names\); the model takes red, nir"),
+                               ([one, moved], "not on the grid"), (tmp_path / "no.tif", "cannot be read as a raster")):
         with pytest.raises(ValueError, match=words):
             write_error_map(given_scene, Nothing(), INFO, tmp_path / "map.tif", progress=False)
     with pytest.raises(ValueError, match="the scene itself"):
@@ -155,18 +194,16 @@ def test_a_map_that_is_there_stays_until_the_new_one_is_whole(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_error_map(scene, Breaking(), INFO, out, progress=False)
-    assert out.read_bytes() == b"the old one" and not list(tmp_path.glob("*.part"))
+    assert out.read_bytes() == b"the old one" and not list(tmp_path.glob("*part*"))
 
 
 def test_a_map_that_the_disk_did_not_take_is_told(tmp_path, monkeypatch):
     scene, out = write(tmp_path / "scene.tif", scene_of()), tmp_path / "map.tif"
-
-    def full(*given):
-        window, last = written(*given)
-        return window, last + 1  # what should stand there, and does not
-
-    written = error_maps.write_strips
-    monkeypatch.setattr(error_maps, "write_strips", full)
-    with pytest.raises(OSError, match="map.tif could not be written whole: free some space"):
-        write_error_map(scene, Nothing(), INFO, out, progress=False)
-    assert not out.exists() and not list(tmp_path.glob("*.part"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        with pytest.raises(OSError, match="map.tif could not be written whole: free some space"):
+            write_error_map(scene, Nothing(), INFO, out, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [scene]

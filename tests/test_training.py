@@ -420,7 +420,7 @@ def test_a_stored_model_is_built_again_and_finds_the_same(tmp_path):
     described = json.loads((tmp_path / "model.json").read_text())
     assert described["model"] == "faster_rcnn" and described["settings"]["classes"] == 2
     assert described["data"] == {"classes": ["red", "blue"], "bands": ["red", "green", "blue"],
-                                 "mean": [10, 0, 10], "std": [50, 1, 50], "resolution": 0.5}
+                                 "mean": [10, 0, 10], "std": [50, 1, 50], "resolution": 0.5, "chip_size": 24}
 
 
 def test_a_model_of_a_notebooks_classes_is_built_again(tmp_path):

@@ -1,7 +1,6 @@
-"""Maps on disk: GeoPackage and GeoJSON with a style for QGIS, and COCO. Each file appears when it is whole."""
+"""Maps on disk: GeoPackage and GeoJSON with a style for QGIS, COCO, and scores as a raster. Each appears when whole."""
 
 import json
-import os
 from pathlib import Path
 
 import geopandas
@@ -9,6 +8,9 @@ import numpy as np
 import shapely
 
 from geodl_course.datasets.polygons import in_pixels
+from geodl_course.scenes.rasters import write_scores
+from geodl_course.scenes.reading import files_of
+from geodl_course.scenes.whole import blame_disk, whole
 
 COLOURS = ("204,121,167", "86,180,233", "230,159,0", "0,158,115", "213,94,0", "0,114,178", "240,228,66")
 COLUMNS = ("id", "class", "score", "area_m2", "perimeter_m", "cut")
@@ -18,12 +20,13 @@ def layer_of(objects, scene, classes, simplify=0.0):
     """Objects in scene pixels → GeoDataFrame of COLUMNS and geometry in the scene's CRS, best score first.
 
     simplify: how far, in metres, an outline may be moved to need fewer corners (Douglas and Peucker 1973). Areas and
-    perimeters are in metres, also where the CRS counts in feet. cut: does it lack a part, at the end of the scene read?
+    perimeters are in metres, also where the CRS counts in feet; what a Mercator map (EPSG:3857) stretches is taken out.
+    cut: does it lack a part, at the end of the scene read?
     """
-    metres = scene.crs.linear_units_factor[1]
     a, b, c, d, e, f = tuple(scene.transform)[:6]
     order = np.argsort(-objects.scores, kind="stable")
     shapes = shapely.transform(objects.shapes[order], lambda p: p @ np.array([[a, d], [b, e]]) + [c, f])
+    metres = metres_per_unit(scene.crs, shapes)
     if simplify:
         shapes = shapely.simplify(shapes, simplify / metres)
     shapes = shapely.normalize(shapes)
@@ -34,29 +37,41 @@ def layer_of(objects, scene, classes, simplify=0.0):
     return geopandas.GeoDataFrame(table, geometry=list(shapes), crs=scene.crs)
 
 
+def metres_per_unit(crs, shapes):
+    """Metres per unit of the map at each of shapes (N,): the unit's, but for Mercator, which stretches the north."""
+    import pyproj
+
+    crs, unit = pyproj.CRS.from_user_input(crs), crs.linear_units_factor[1]
+    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    if not method.startswith(("Mercator", "Popular Visualisation")) or not len(shapes):
+        return unit
+    x, y = shapely.get_coordinates(shapely.centroid(shapes)).T
+    degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform
+    east, north = (crs.get_geod().inv(*degrees(x, y), *degrees(x + dx, y + 1 - dx))[2] for dx in (1, 0))
+    return np.sqrt(east * north)
+
+
 def write_layer(layer, out, classes, scene=None):
-    """Write a layer as .gpkg (with a style beside it), .geojson (in EPSG:4326) or COCO's .json → the path.
+    """Write a layer as .gpkg or .geojson (in EPSG:4326), each with a style beside it, as COCO's .json, or its scores as
+    a raster, .tif → the path.
 
     COCO has one image, the scene, and polygons in its pixels; their holes are filled, for it knows none. An older file
     is replaced when the new one is whole.
-    Raises ValueError for any other ending, OSError where the folder does not take it.
+    Raises ValueError for any other ending, OSError where the disk does not take it.
     """
     out = Path(out)
     check_ending(out)
-    part = out.with_name(f"{out.stem}.part{out.suffix}")
-    try:
+    with whole(out) as part:
         WRITERS[out.suffix](layer, part, classes, scene)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
-    if out.suffix != ".json":
-        out.with_suffix(".qml").write_text(style(classes), "utf-8")
+        if out.suffix in STYLED:
+            with whole(out.with_suffix(".qml")) as qml, blame_disk(qml):
+                qml.write_text(style(classes), "utf-8")
     return out
 
 
 def check_ending(out):
     if out.suffix not in WRITERS:
-        raise ValueError(f"{out}: the layer can be written as {', '.join(WRITERS)}; give it one of these endings")
+        raise ValueError(f"{out}: the map can be written as {', '.join(WRITERS)}; give it one of these endings")
 
 
 def write_geopackage(layer, path, classes, scene):
@@ -68,17 +83,22 @@ def write_geojson(layer, path, classes, scene):
 
 
 def save(table, path, driver, **options):
-    """An empty layer keeps its columns and says that it is of polygons."""
-    path.unlink(missing_ok=True)
-    table.to_file(path, driver, engine="pyogrio", geometry_type="MultiPolygon", promote_to_multi=True, **options)
+    """An empty layer keeps its columns and says that it is of polygons. GDAL may only log a full disk: so read it."""
+    with blame_disk(path):
+        path.unlink(missing_ok=True)
+        table.to_file(path, driver, engine="pyogrio", geometry_type="MultiPolygon", promote_to_multi=True, **options)
+        again = geopandas.read_file(path, engine="pyogrio")
+        if len(again) != len(table) or len(table) and not again["id"].equals(table["id"].astype(again["id"].dtype)):
+            raise OSError(f"{len(again)} of {len(table)} objects are there")
 
 
 def write_coco(layer, path, classes, scene):
     pixels = in_pixels(layer.geometry, scene.transform)
-    image = {"id": 1, "file_name": Path(scene.path).name, "width": scene.width, "height": scene.height}
+    image = {"id": 1, "file_name": Path(files_of(scene.path)[0]).name, "width": scene.width, "height": scene.height}
     found = [annotation(row, shape, classes) for row, shape in zip(layer.itertuples(), pixels, strict=True)]
     names = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
-    path.write_text(json.dumps({"images": [image], "annotations": found, "categories": names}), "utf-8")
+    with blame_disk(path):
+        path.write_text(json.dumps({"images": [image], "annotations": found, "categories": names}), "utf-8")
 
 
 def annotation(row, shape, classes):
@@ -88,7 +108,8 @@ def annotation(row, shape, classes):
             "segmentation": rings, "area": shape.area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}  # fmt: skip
 
 
-WRITERS = {".gpkg": write_geopackage, ".geojson": write_geojson, ".json": write_coco}
+WRITERS = {".gpkg": write_geopackage, ".geojson": write_geojson, ".json": write_coco, ".tif": write_scores}
+STYLED = ".gpkg", ".geojson"
 
 
 def style(classes):

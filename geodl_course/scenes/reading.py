@@ -1,6 +1,8 @@
 """A scene of any size, read window by window at the resolution that a model was trained at."""
 
 import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +15,11 @@ SAME = 0.02  # resolutions that differ by less than this share count as equal, a
 @dataclass(frozen=True)
 class Scene:
     """A raster as a model sees it. height, width: in pixels of `resolution` metres, the model's; transform, crs: from
-    these pixels to the map; zoom: pixels of the file per pixel of the model; bands: their numbers in the file, from 1.
+    these pixels to the map; zoom: pixels of the file per pixel of the model; bands: their numbers in the file, from 1;
+    path: the file, or several of one grid whose bands follow each other.
     """
 
-    path: str
+    path: str | tuple
     bands: tuple
     height: int
     width: int
@@ -32,20 +35,59 @@ class Scene:
         return min(x), min(y), max(x), max(y)
 
 
+class Stack:
+    """Open rasters of one grid, read as one: the bands of the first, then those of the next."""
+
+    def __init__(self, sources):
+        self.grid = sources[0]
+        for source in sources:
+            if (source.shape, source.transform, source.crs) != (self.grid.shape, self.grid.transform, self.grid.crs):
+                raise ValueError(f"{source.name} is not on the grid of {self.grid.name}: bring both onto one, as "
+                                 "gdalwarp does")  # fmt: skip
+        self.bands = [(source, band) for source in sources for band in source.indexes]
+        self.count = len(self.bands)
+        self.descriptions = [source.descriptions[band - 1] for source, band in self.bands]
+
+    def __getattr__(self, name):
+        return getattr(self.grid, name)
+
+    def read(self, indexes, out_shape, **how):
+        chosen = [self.bands[i - 1] for i in indexes]
+        return np.stack([source.read(band, out_shape=out_shape[1:], **how) for source, band in chosen])
+
+    def read_masks(self, indexes, out_shape, **how):
+        chosen = [self.bands[i - 1] for i in indexes]
+        return np.stack([source.read_masks(band, out_shape=out_shape[1:], **how) for source, band in chosen])
+
+
+def files_of(path):
+    """A path, or several → list of path texts."""
+    return [str(path)] if isinstance(path, (str, os.PathLike)) else [str(one) for one in path]
+
+
+@contextlib.contextmanager
+def open_source(path):
+    """A raster file, or several of one grid → what read_window reads. Raises ValueError for what is no raster."""
+    import rasterio
+
+    with contextlib.ExitStack() as stack:
+        sources = []
+        for one in files_of(path):
+            try:
+                sources.append(stack.enter_context(rasterio.open(one)))
+            except rasterio.errors.RasterioIOError as error:
+                raise ValueError(f"{one}: cannot be read as a raster ({error}). Check path and format.") from error
+        yield sources[0] if len(sources) == 1 else Stack(sources)
+
+
 def open_scene(path, data, bands=None):
     """Raster file (GeoTIFF, COG, VRT) → Scene for a model trained on `data` (bands, resolution in metres).
 
-    bands: numbers from 1 in the model's order; without them those that bear the model's names, or all, if there are as
-    many as the model has. A rotated raster is mapped as it lies. Raises ValueError for a raster without CRS, in
-    degrees, or without these bands.
+    path: one file, or several of one grid, whose bands count on. bands: numbers from 1 in the model's order; without
+    them those that bear the model's names, or all, if there are as many as the model has. A rotated raster is mapped as
+    it lies. Raises ValueError for a raster without CRS, in degrees, or without these bands.
     """
-    import rasterio
-
-    try:
-        source = rasterio.open(path)
-    except rasterio.errors.RasterioIOError as error:
-        raise ValueError(f"{path}: cannot be read as a raster ({error}). Check path and format.") from error
-    with source:
+    with open_source(path) as source:
         if source.crs is None:
             raise ValueError(f"{path} has no CRS, so nothing found in it has a place or a size. Assign the one it was "
                              "made in, for example: rio edit-info --crs EPSG:32636 scene.tif")
@@ -61,7 +103,8 @@ def open_scene(path, data, bands=None):
         zoom = 1.0 if abs(zoom - 1) < SAME else zoom
         height, width = (max(1, round(side / zoom)) for side in source.shape)
         transform = source.transform * source.transform.scale(source.width / width, source.height / height)
-        return Scene(str(path), chosen, height, width, zoom, transform, source.crs)
+        files = files_of(path)
+        return Scene(files[0] if len(files) == 1 else tuple(files), chosen, height, width, zoom, transform, source.crs)
 
 
 def pick_bands(source, names):
@@ -83,8 +126,8 @@ def corners(scene, size, overlap):
 def read_window(source, scene, corner, size):
     """Open raster, Scene, corner (row, col) → pixels (C, size, size) float32, valid (size, size).
 
-    Where the file is finer than the model, cells are averaged, where it is coarser, interpolated. Outside the scene,
-    and where any band has no data or no number, valid is False and the pixels are 0.
+    Where the file is finer than the model, cells are averaged, where it is coarser, interpolated. valid is False and
+    the pixels are 0 outside the scene, where whole numbers have no data in any band, and where floats lack one band.
     """
     from rasterio.enums import Resampling
     from rasterio.windows import Window
@@ -97,7 +140,9 @@ def read_window(source, scene, corner, size):
         how["resampling"] = Resampling.average if scene.zoom > 1 else Resampling.bilinear
     pixels, held = np.zeros((len(scene.bands), size, size), np.float32), np.zeros((size, size), bool)
     read = source.read(**how).astype(np.float32)
-    held[:high, :wide] = np.isfinite(read).all(axis=0) & (source.read_masks(**how) > 0).all(axis=0)
+    masks, floats = source.read_masks(**how) > 0, source.dtypes[0].startswith("float")
+    there = masks.all(axis=0) if floats else masks.any(axis=0)  # a shadow that is 0 in one band stays data
+    held[:high, :wide] = np.isfinite(read).all(axis=0) & there
     pixels[:, :high, :wide] = np.where(held[:high, :wide], read, 0)
     return pixels, held
 
@@ -124,6 +169,17 @@ def read_batch(source, scene, at, size, data):
             held.append(valid)
             found.append(corner)
     return images, held, found, failed
+
+
+def read_ahead(scene, batches, size, data):
+    """Lists of corners → yields what read_batch says of each; the next one is read while the caller uses the last."""
+    with open_source(scene.path) as source, ThreadPoolExecutor(1) as reader:
+        coming = None
+        for at in [*batches, None]:
+            ahead = at and reader.submit(read_batch, source, scene, at, size, data)
+            if coming:
+                yield coming.result()
+            coming = ahead
 
 
 def read_twice(source, scene, corner, size):

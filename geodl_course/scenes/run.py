@@ -2,10 +2,9 @@
 
 import functools
 import hashlib
-import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -14,37 +13,42 @@ import torch
 from geodl_course.scenes.merging import cores, keep_core, merge_parts, suppress
 from geodl_course.scenes.objects import join, place_objects
 from geodl_course.scenes.output import check_ending, layer_of, write_layer
-from geodl_course.scenes.reading import corners, open_scene, read_batch
+from geodl_course.scenes.reading import corners, files_of, open_scene, read_ahead
 from geodl_course.scenes.work import Block, Job, begin, open_work, read_block, write_block
 from geodl_course.training import load_model, save_model
+from geodl_course.training.checkpoints import read_data
 
 BLOCK = 8  # batches: what is stored at once, and what goes to another process at once
 
 
 def map_scene(
-    raster, model, out=None, *, info=None, size=256, overlap=64, score=0.5, merge="parts", simplify=0.0, bands=None,
+    raster, model, out=None, *, info=None, size=None, overlap=None, score=0.5, merge="parts", simplify=0.0, bands=None,
     batch_size=16, device=None, executor=None, progress=True,
 ):  # fmt: skip
     """Raster file and model → GeoDataFrame of what the model finds in the scene: class, score, area, perimeter, id.
 
-    raster: GeoTIFF, COG or VRT with a CRS in metres or feet; it is never held as a whole. model: the folder of a
-    checkpoint, or a model with `info`, the DatasetInfo of the chips that it learned from. Windows of `size` px at the
-    model's resolution share `overlap` px; objects under `score` are dropped. merge: "parts" puts objects together that
+    raster: GeoTIFF, COG or VRT with a CRS in metres or feet, or several of one grid, such as a file a band; it is never
+    held as a whole. model: the folder of a checkpoint, or a model with `info`, the DatasetInfo of the chips that it
+    learned from. Windows of `size` px at the model's resolution (by default the model's own size, or its chips') share
+    `overlap` px (a quarter of them); objects under `score` are dropped. merge: "parts" puts objects together that
     window edges have cut, "core" keeps what is centred in a window's core, "nms" is plain suppression, None keeps all.
     simplify: metres by which outlines may be simplified. bands: numbers in the file, where names do not tell. device:
     as torch names it, by default a GPU if there is one.
 
-    out: .gpkg, .geojson or .json (COCO) to write; it appears when it is whole. An interrupted run with `out` goes on
-    where it stopped. executor: any concurrent.futures.Executor, such as a ProcessPoolExecutor or what
-    dask.distributed's client.get_executor() returns; the result is the same as without.
+    out: .gpkg, .geojson, .json (COCO) or .tif (the best score over each pixel, a band a class) to write; an older file
+    is replaced when the new one is whole. An interrupted run with `out` goes on where it stopped. executor: any
+    concurrent.futures.Executor, such as a ProcessPoolExecutor or what dask.distributed's client.get_executor()
+    returns; the result is the same as without.
 
-    The layer's attrs hold windows, failed (bounds and reason of windows that could not be read), pixels, seconds of
-    reading, model, shapes, merging and all. Raises ValueError for a raster, model or output that does not fit.
+    The layer's attrs hold size and number of windows, failed (bounds and reason of those that could not be read),
+    pixels, seconds of reading, model, shapes, merging, writing and all. Raises ValueError for a raster, model or output
+    that does not fit, OSError for a disk that does not take it.
     """
     start = time.perf_counter()
     check_output(raster, out, merge)
     with open_work(out) as work:
         job = make_job(raster, model, info, bands, size, score, batch_size, device, work)
+        overlap = job.size // 4 if overlap is None else overlap
         at = corners(job.scene, job.size, overlap)
         blocks = [at[i : i + BLOCK * batch_size] for i in range(0, len(at), BLOCK * batch_size)]
         begin(work, job, overlap)
@@ -52,9 +56,10 @@ def map_scene(
         merging = time.perf_counter()
         objects = MERGE[merge](join([block.objects for block in done]), job, at)
         layer = layer_of(objects, job.scene, job.data["classes"], simplify)
-        layer.attrs = told(done, job, at, start, merging)
+        writing = time.perf_counter()
         if out is not None:
             write_layer(layer, out, job.data["classes"], job.scene)
+        layer.attrs = summary(done, job, at, (start, merging, writing))
     return layer
 
 
@@ -81,7 +86,9 @@ def check_output(raster, out, merge):
     check_ending(out)
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise ValueError(f"{out.parent} is no folder that can be written to. Make it, or choose another output")
-    if out.resolve() == Path(raster).resolve():
+    if out.is_dir() or (out.exists() and not os.access(out, os.W_OK)):
+        raise ValueError(f"{out} is a folder or may not be replaced. Remove it, or choose another output")
+    if out.resolve() in [Path(path).resolve() for path in files_of(raster)]:
         raise ValueError(f"{out} is the scene itself: give the map another name")
 
 
@@ -92,10 +99,29 @@ def make_job(raster, model, info, bands, size, score, batch_size, device, folder
             raise ValueError("a model alone does not say which bands it takes: give info=train.info, or its checkpoint")
         model = save_model(model.eval(), folder / "model", info)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    data = read_data(model)
-    job = Job(open_scene(raster, data, bands), str(model), weights_of(model), data, size, batch_size, score, device)
-    model_of(job.model, job.weights, job.device)  # a damaged one is refused before any window is read
-    return job
+    data, weights = read_data(model), weights_of(model)
+    scene = open_scene(raster, data, bands)
+    built = model_of(str(model), weights, device)  # a damaged one is refused before any window is read
+    size = window_size(size, getattr(built, "settings", {}), data)
+    return Job(scene, str(model), weights, data, size, batch_size, score, device)
+
+
+def window_size(size, settings, data):
+    """The pixels of a window: what a model of these settings was built for, else what is asked for, else its chips'.
+
+    Raises ValueError where it was built for another size, or for other classes than data names.
+    """
+    classes, built = settings.get("classes", len(data["classes"])), settings.get("size")
+    if classes != len(data["classes"]):
+        raise ValueError(f"the model has {classes} classes, its checkpoint names {len(data['classes'])} "
+                         f"({', '.join(data['classes'])}): store it again with training.save_model")
+    if not built or settings.get("transform"):  # it takes any size, or resizes what it gets
+        return size or data["chip_size"] or 256
+    sides = set(built if isinstance(built, list) else [built])
+    if len(sides | {size or max(sides)}) > 1:
+        raise ValueError(f"size {size}: this model was built for windows of {' x '.join(map(str, sorted(sides)))} px; "
+                         "leave size out, or train one on chips of your size")
+    return max(sides)
 
 
 def weights_of(folder):
@@ -105,43 +131,26 @@ def weights_of(folder):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_data(folder):
-    """What model.json says of a checkpoint's images: classes, bands, mean, std, resolution. Raises ValueError."""
-    path = Path(folder) / "model.json"
-    try:
-        data = json.loads(path.read_text("utf-8"))["data"]
-        return {name: data[name] for name in ("classes", "bands", "mean", "std", "resolution")}
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not say which images its model takes ({error}). Store it again with "
-                         "training.save_model(model, folder, train.info)") from error
-
-
 @functools.lru_cache(maxsize=1)
 def model_of(folder, weights, device):
     """The checkpoint's model, kept for the next block that this process does."""
     return load_model(folder).to(device)
 
 
-def do_block(job, at):
-    """Find the objects in the windows with corners `at`; the next windows are read while the model works → Block."""
-    import rasterio
-
+def do_block(job, at, told=lambda number: None):
+    """Find the objects in the windows with corners `at`, telling how many of them are done → Block."""
     model = model_of(job.model, job.weights, job.device)
     block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
-    with rasterio.open(job.scene.path) as source, ThreadPoolExecutor(1) as reader:
-        def ask(batch):
-            return reader.submit(read_batch, source, job.scene, batch, job.size, job.data)
-
-        coming = ask(batches[0])
-        for number in range(len(batches)):
-            images, valid, placed, failed = clock(block, "reading", coming.result)
-            coming = ask(batches[number + 1]) if number + 1 < len(batches) else None
-            block.failed |= failed
-            block.windows += len(images)
-            if images:
-                found = clock(block, "model", look, model, images, job)
-                block.objects += clock(block, "shapes", placed_all, found, placed, valid, job)
+    coming = read_ahead(job.scene, batches, job.size, job.data)
+    for batch in batches:
+        images, valid, placed, failed = clock(block, "reading", next, coming)
+        block.failed |= failed
+        block.windows += len(images)
+        if images:
+            found = clock(block, "model", look, model, images, job)
+            block.objects += clock(block, "shapes", placed_all, found, placed, valid, job)
+        told(len(batch))
     block.objects = join(block.objects)
     return block
 
@@ -162,7 +171,10 @@ def clock(block, kind, work, *arguments):
 @torch.no_grad()
 def look(model, images, job):
     """Images, a list of (C, size, size) → what the model finds in each with at least job.score, on the CPU."""
-    found = model(torch.from_numpy(np.stack(images)).to(job.device)).per_image()
+    found = model(torch.from_numpy(np.stack(images)).to(job.device))
+    if not hasattr(found, "per_image"):
+        raise ValueError(f"{job.model}: a {type(model).__name__} finds no objects. Give a detector or a segmenter")
+    found = found.per_image()
     return [{name: part[one["scores"] >= job.score].cpu() for name, part in one.items()} for one in found]
 
 
@@ -171,16 +183,17 @@ def do_blocks(job, blocks, executor, work, progress):
     from tqdm import tqdm
 
     done = {i: block for i in range(len(blocks)) if (block := read_block(work, i))}
-    waiting = [i for i in range(len(blocks)) if i not in done]
-    with tqdm(total=len(blocks), initial=len(done), desc="blocks of windows", disable=not progress) as bar:
-        for i, block in results(job, {i: blocks[i] for i in waiting}, executor):
+    counts = [len(at) for at in blocks]
+    waiting = {i: at for i, at in enumerate(blocks) if i not in done}
+    before = sum(counts[i] for i in done)
+    with tqdm(total=sum(counts), initial=before, desc="windows", unit=" windows", disable=not progress) as bar:
+        for i, block in results(job, waiting, executor, bar.update):
             write_block(work, i, block)
             done[i] = block
-            bar.update()
     return [done[i] for i in range(len(blocks))]
 
 
-def results(job, blocks, executor):
+def results(job, blocks, executor, told):
     """Yield (number, Block) as they get done. What an executor fails to do is tried once more, in this process."""
     again = blocks
     if executor:
@@ -197,19 +210,20 @@ def results(job, blocks, executor):
             except Exception:
                 again[i] = blocks[i]
             else:
+                told(len(blocks[i]))
                 yield i, block
     for i, at in again.items():
-        yield i, do_block(job, at)
+        yield i, do_block(job, at, told)
 
 
-def told(done, job, at, start, merging):
-    """What layer.attrs holds: from Blocks, corners of all windows, and the times at which all and merging began."""
-    now = time.perf_counter()
+def summary(done, job, at, times):
+    """What layer.attrs holds: from Blocks, corners of all windows, and when all, merging and writing began."""
+    start, merging, writing, now = *times, time.perf_counter()
     seconds = {kind: sum(block.seconds[kind] for block in done) for kind in ("reading", "model", "shapes")}
     failed = {corner: why for block in done for corner, why in block.failed.items()}
     return {
-        "windows": len(at), "windows_with_data": sum(block.windows for block in done),
+        "size": job.size, "windows": len(at), "windows_with_data": sum(block.windows for block in done),
         "failed": [{"bounds": job.scene.bounds(corner, job.size), "why": why} for corner, why in failed.items()],
         "pixels": job.scene.height * job.scene.width,
-        "seconds": {**seconds, "merging": now - merging, "all": now - start},
+        "seconds": {**seconds, "merging": writing - merging, "writing": now - writing, "all": now - start},
     }  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geodl_course.scenes import objects as objects_file
 from geodl_course.scenes.objects import Objects
-from geodl_course.scenes.reading import Scene
+from geodl_course.scenes.reading import Scene, files_of
 from geodl_course.training.checkpoints import blame, replace_file
 
 
@@ -58,10 +58,11 @@ def open_work(out):
 
 def begin(folder, job, overlap):
     """Note in folder what is being done; raises ValueError where something else was begun there."""
-    note, scene = folder / "job.json", Path(job.scene.path)
-    state = scene.stat() if scene.exists() else None  # /vsicurl/ and other names of GDAL are no files
+    note, files = folder / "job.json", [Path(path) for path in files_of(job.scene.path)]
+    states = [path.stat() for path in files if path.exists()]  # /vsicurl/ and other names of GDAL are no files
     said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "overlap": overlap, "model": None,
-            "changed": state and state.st_mtime, "bytes": state and state.st_size, "device": None}  # fmt: skip
+            "changed": [state.st_mtime for state in states], "bytes": [state.st_size for state in states],
+            "device": None}  # fmt: skip
     said = json.loads(json.dumps(said))
     if note.exists():
         with blame(note, f"is damaged: delete {folder} to begin again"):

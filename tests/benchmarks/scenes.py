@@ -27,7 +27,7 @@ from geodl_course.scenes.merging import merge_parts, suppress
 from geodl_course.scenes.objects import Objects
 from geodl_course.scenes.output import layer_of
 from geodl_course.scenes.reading import corners, open_scene
-from geodl_course.scenes.run import read_data
+from geodl_course.training.checkpoints import read_data
 from tests.benchmarks import instances, results
 from tests.benchmarks.accuracy import fewer_empty
 
@@ -77,7 +77,8 @@ def seams():
     scene = open_scene(raster, read_data(model))
     at = corners(scene, SIZE, OVERLAP)
     for way in ("nms", "core", "parts"):
-        layer = scenes.map_scene(raster, model, size=SIZE, overlap=OVERLAP, score=SCORE, merge=way, progress=False)
+        how = {"size": SIZE, "overlap": OVERLAP, "score": SCORE, "merge": way, "progress": False}
+        layer = scenes.map_scene(raster, model, KEPT / f"{way}.gpkg", **how)
         seconds = layer.attrs["seconds"]
         figures[way] = {
             **rated(layer, truth), "in_pieces": int(in_pieces(layer, truth).sum()), "seconds": seconds,
@@ -199,30 +200,50 @@ def one(raster, model):
 
 
 def sahi():
-    """Seconds and F1 of SAHI and of map_scene with the same model, scene, windows and overlap, in turn, three times."""
+    """Seconds and F1 of map_scene and of SAHI with the same model, scene, windows and overlap, in turn, three times.
+
+    sahi: 16 windows at a time as map_scene takes them, and no more. sahi_batch_1: SAHI's own default of one window.
+    sahi_default: all as its public function has it by default, which also shows the model the whole scene at once.
+    """
+    raster, truth = town()
+    folder = trained()
+    ways = {"ours": lambda: map_with_ours(raster, folder), "sahi": sahi_way(raster, folder, batch_size=16),
+            "sahi_batch_1": sahi_way(raster, folder), "sahi_default": sahi_way(raster, folder, whole=True)}  # fmt: skip
+    figures = {name: [] for name in ways}
+    for _ in range(3):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            layer = way()
+            figures[name].append({"seconds": time.perf_counter() - start, **rated(layer, truth)})
+            print(name, results.tidy(figures[name][-1]), flush=True)
+    medians = {name: float(np.median([each["seconds"] for each in runs])) for name, runs in figures.items()}
+    speeds = {name.replace("sahi", "speed"): medians[name] / medians["ours"] for name in medians if name != "ours"}
+    return {**figures, **speeds}
+
+
+def map_with_ours(raster, folder):
+    return scenes.map_scene(raster, folder, size=SIZE, overlap=OVERLAP, score=SCORE, progress=False)
+
+
+def sahi_way(raster, folder, whole=False, **how):
+    """What maps the scene with SAHI, its arguments as by default but for `how`; whole: the scene at once, too."""
     from sahi.predict import get_sliced_prediction
 
     from tests.benchmarks.sahi_model import Wrapped
 
-    raster, truth = town()
-    folder = trained()
-    data, scene = read_data(folder), open_scene(raster, read_data(folder))
+    data = read_data(folder)
+    scene = open_scene(raster, data)
     wrapped = Wrapped(model=(training.load_model(folder), data), confidence_threshold=SCORE, device="cpu")
-    figures = {"ours": [], "sahi": []}
-    for _ in range(3):
-        start = time.perf_counter()
-        layer = scenes.map_scene(raster, folder, size=SIZE, overlap=OVERLAP, score=SCORE, progress=False)
-        figures["ours"].append({"seconds": time.perf_counter() - start, **rated(layer, truth)})
-        start = time.perf_counter()
+    if not whole:
+        how["perform_standard_pred"] = False
+
+    def way():
         with rasterio.open(raster) as source:
             image = source.read().transpose(1, 2, 0)
-        how = {"perform_standard_pred": False, "verbose": 0, "batch_size": 16}
-        found = get_sliced_prediction(image, wrapped, SIZE, SIZE, OVERLAP / SIZE, OVERLAP / SIZE, **how)
-        layer = layer_of(as_objects(found.object_prediction_list), scene, data["classes"])
-        figures["sahi"].append({"seconds": time.perf_counter() - start, **rated(layer, truth)})
-        print({name: results.tidy(each[-1]) for name, each in figures.items()}, flush=True)
-    medians = {name: float(np.median([each["seconds"] for each in runs])) for name, runs in figures.items()}
-    return {**figures, "speed": medians["sahi"] / medians["ours"]}
+        found = get_sliced_prediction(image, wrapped, SIZE, SIZE, OVERLAP / SIZE, OVERLAP / SIZE, verbose=0, **how)
+        return layer_of(as_objects(found.object_prediction_list), scene, data["classes"])
+
+    return way
 
 
 def as_objects(found):

@@ -134,17 +134,17 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "BLOCK", 1)
     done, do_block = [], run.do_block
 
-    def twice(job, at):
+    def twice(job, at, told):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(at)
-        return do_block(job, at)
+        return do_block(job, at, told)
 
     monkeypatch.setattr(run, "do_block", twice)
     with pytest.raises(KeyboardInterrupt):
         scenes.map_scene(path, model, tmp_path / "map.gpkg", **SMALL)
     assert not (tmp_path / "map.gpkg").exists() and (tmp_path / "map.gpkg.parts").is_dir()
-    monkeypatch.setattr(run, "do_block", lambda job, at: done.append(at) or do_block(job, at))
+    monkeypatch.setattr(run, "do_block", lambda job, at, told: done.append(at) or do_block(job, at, told))
     with pytest.raises(ValueError, match="another size"):
         scenes.map_scene(path, model, tmp_path / "map.gpkg", **SMALL | {"size": 96})
     layer = scenes.map_scene(path, model, tmp_path / "map.gpkg", **SMALL)
@@ -221,14 +221,14 @@ class KillOnce:
     def __init__(self, mark):
         self.mark = mark
 
-    def __call__(self, job, at):
+    def __call__(self, job, at, *told):
         from geodl_course.scenes import run as there
 
         try:
             os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             there.model_of = lambda folder, weights, device: Blobs(True)
-            return there.do_block(job, at)
+            return there.do_block(job, at, *told)
         die()
 
 
