@@ -656,6 +656,13 @@ check("01.3", visible_share)
 # (10 min) Common slips: y0 taken for south, `<=` where chips only touch, `any` where both axes must overlap. Homework:
 # cut a raster of your own with data_scripts/chip.py, and bring the chip that surprised you.
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* how many chips come out of `windows(2048, 2048, 128, overlap=64)` in part 4, and how
+# many of them see one pixel?
+#
+# **Project:** cut a raster and a layer of your own with `data_scripts/chip.py`, validate, look at fifty chips: what did
+# no program find?
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

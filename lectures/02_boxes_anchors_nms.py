@@ -592,6 +592,12 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 # Row 4: blur costs something in AP50 and a lot in AP. For counting cars AP50 is the figure to look at; for digitising
 # roofs it is AP. Neither chooses a score threshold: that is up to the user.
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* part 3's table with `(sizes, 32)` as one more design: which class loses most?
+#
+# **Project:** measure `best_overlap` for objects of your own: which sizes and which stride reach nine in ten with IoU
+# 0.5?
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

@@ -566,6 +566,13 @@ print(f"03.2: {int(kept.sum())} of {len(kept)} anchors lie inside; {int((~kept[b
 mine = proposals[0].cpu()
 print("03.3:", {n: round(float(proposal_recall(mine[:n], wanted["boxes"], 0.5)), 2) for n in (5, 10, 30, 100)})
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* `sample(state, number=32, fraction=0.5)` in part 2: how many positives, how many
+# negatives?
+#
+# **Project:** train for two minutes on chips of your own, `ChipDataset(folder, "train")`, and sort what is missed by
+# size.
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

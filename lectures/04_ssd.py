@@ -615,6 +615,12 @@ print("04.1:", number_of_boxes([38, 19, 10, 5, 3, 1], [[2], [2, 3], [2, 3], [2, 
 shapes = arcgis_shapes(13, [0.7, 1.0, 1.4], [[1.0, 1.0], [1.0, 0.5], [0.5, 1.0]])
 print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 * shapes).round().int().tolist())
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* `hard_negatives` with `ratio=1.0` and with `100.0`: does the printed loss rise or
+# fall?
+#
+# **Project:** choose the scales for objects of your own from their sizes, before you train; then train, also with ours.
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

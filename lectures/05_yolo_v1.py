@@ -558,6 +558,11 @@ check("05.3", receptive_field)
 # %% tags=["solution"] slideshow={"slide_type": "skip"}
 print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, ours", receptive_field(SMALL_LAYERS), "of 128")
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* what share of the objects does S = 56 lose? Add it to `sizes` in part 3.
+#
+# **Project:** how close do centres come in chips of your own? Choose S by `lost_share`, train, and compare with SSD.
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

@@ -609,6 +609,11 @@ whole = (mine & theirs).sum((1, 2)) / (mine | theirs).sum((1, 2))
 print("06.4: faces found on test chips: mean IoU", round(float(whole.mean()), 2),
       "of their edges, 3 px wide:", round(float(boundary_iou(mine, theirs, 3).mean()), 2))
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* 28 cells become 7 in `there_and_back`: what do vehicles lose, what buildings?
+#
+# **Project:** masks of your own: at which score is the count right, at which the area?
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #
