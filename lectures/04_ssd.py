@@ -616,7 +616,7 @@ shapes = arcgis_shapes(13, [0.7, 1.0, 1.4], [[1.0, 1.0], [1.0, 0.5], [0.5, 1.0]]
 print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 * shapes).round().int().tolist())
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# *Predict, then change a number:* `hard_negatives` with `ratio=1.0` and with `100.0`: does the printed loss rise or
+# *Predict, then change a number:* in part 4, `ssd_losses` with `negatives=1.0`, then `100.0`: does the printed loss rise or
 # fall?
 #
 # **Project:** choose the scales for objects of your own from their sizes, before you train; then train, also with ours.

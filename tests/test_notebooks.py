@@ -47,6 +47,14 @@ def test_exercises_wait_for_the_student_and_the_solutions_are_right(path):
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
+def test_a_stub_is_the_solution_without_the_answer(path):
+    for stub, solved in zip(exercises(path, "student"), exercises(path, "solutions"), strict=True):
+        before, raised, after = stub.source.partition("raise NotImplementedError(")
+        assert raised and solved.source.startswith(before) and solved.source.endswith(after.partition("\n")[2])
+        assert len(solved.source) > len(before) + len(after.partition("\n")[2])
+
+
+@pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
 def test_no_line_of_a_solution_reaches_the_student(path):
     notebook = nbformat.read(builder.target_of(REPOSITORY, path, "student"), as_version=4)
     solved = nbformat.read(builder.target_of(REPOSITORY, path, "solutions"), as_version=4)
