@@ -15,7 +15,7 @@ def main(arguments=None):
     parser.add_argument("--merge", default="parts", choices=["parts", "core", "nms"], help="rule at edges (parts)")
     parser.add_argument("--simplify", type=float, default=0.0, help="metres by which outlines may be simplified (0)")
     parser.add_argument("--bands", type=int, nargs="+", help="band numbers in the model's order, where no names tell")
-    parser.add_argument("--batch-size", type=int, default=16, help="windows at a time (16)")
+    parser.add_argument("--batch-size", type=int, help="windows at a time (what suits the device)")
     parser.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
     parser.add_argument("--processes", type=int, default=1, help="processes that share the work (1)")
     chosen = parser.parse_args(arguments)

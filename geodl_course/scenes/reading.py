@@ -138,19 +138,23 @@ def read_window(source, scene, corner, size):
     how = {"window": window, "out_shape": (len(scene.bands), high, wide), "indexes": list(scene.bands)}
     if scene.zoom != 1:
         how["resampling"] = Resampling.average if scene.zoom > 1 else Resampling.bilinear
-    pixels, held = np.zeros((len(scene.bands), size, size), np.float32), np.zeros((size, size), bool)
-    read = source.read(**how).astype(np.float32)
-    masks, floats = source.read_masks(**how) > 0, source.dtypes[0].startswith("float")
-    there = masks.all(axis=0) if floats else masks.any(axis=0)  # a shadow that is 0 in one band stays data
-    held[:high, :wide] = np.isfinite(read).all(axis=0) & there
-    pixels[:, :high, :wide] = np.where(held[:high, :wide], read, 0)
-    return pixels, held
+    read, masks = source.read(out_dtype=np.float32, **how), source.read_masks(**how)
+    if source.dtypes[0].startswith("float"):
+        held = np.isfinite(read).all(axis=0) & masks.all(axis=0)
+    else:
+        held = masks.any(axis=0)  # a shadow that is 0 in one band stays data
+    read[:, ~held] = 0
+    outside = (0, size - high), (0, size - wide)
+    return np.pad(read, ((0, 0), *outside)), np.pad(held, outside)
 
 
 def standardise(pixels, valid, data):
     """Pixels (C, H, W) → (x - mean) / std of each band, 0 where there is no data, as ChipDataset gives chips."""
     mean, std = (np.array(data[name], np.float32)[:, None, None] for name in ("mean", "std"))
-    return np.where(valid, (pixels - mean) / std, np.float32(0))
+    scaled = pixels - mean
+    scaled /= std
+    scaled[:, ~valid] = 0
+    return scaled
 
 
 def read_batch(source, scene, at, size, data):

@@ -19,11 +19,12 @@ from geodl_course.training import load_model, save_model
 from geodl_course.training.checkpoints import read_data
 
 BLOCK = 8  # batches: what is stored at once, and what goes to another process at once
+CACHED = 2**18  # pixels of a batch on a CPU: what larger ones compute falls out of its cache; measured, 256 px windows
 
 
 def map_scene(
     raster, model, out=None, *, info=None, size=None, overlap=None, score=0.5, merge="parts", simplify=0.0, bands=None,
-    batch_size=16, device=None, executor=None, progress=True,
+    batch_size=None, device=None, executor=None, progress=True,
 ):  # fmt: skip
     """Raster file and model → GeoDataFrame of what the model finds in the scene: class, score, area, perimeter, id.
 
@@ -33,7 +34,8 @@ def map_scene(
     `overlap` px (a quarter of them); objects under `score` are dropped. merge: "parts" puts objects together that
     window edges have cut, "core" keeps what is centred in a window's core, "nms" is plain suppression, None keeps all.
     simplify: metres by which outlines may be simplified. bands: numbers in the file, where names do not tell. device:
-    as torch names it, by default a GPU if there is one.
+    as torch names it, by default a GPU if there is one. batch_size: windows at a time, by default 16 on a GPU, and on a
+    CPU as many as have 512 x 512 px.
 
     out: .gpkg, .geojson, .json (COCO) or .tif (the best score over each pixel, a band a class) to write; an older file
     is replaced when the new one is whole. An interrupted run with `out` goes on where it stopped. executor: any
@@ -50,7 +52,8 @@ def map_scene(
         job = make_job(raster, model, info, bands, size, score, batch_size, device, work)
         overlap = job.size // 4 if overlap is None else overlap
         at = corners(job.scene, job.size, overlap)
-        blocks = [at[i : i + BLOCK * batch_size] for i in range(0, len(at), BLOCK * batch_size)]
+        step = BLOCK * job.batch_size
+        blocks = [at[i : i + step] for i in range(0, len(at), step)]
         begin(work, job, overlap)
         done = do_blocks(job, blocks, executor, work, progress)
         merging = time.perf_counter()
@@ -103,6 +106,7 @@ def make_job(raster, model, info, bands, size, score, batch_size, device, folder
     scene = open_scene(raster, data, bands)
     built = model_of(str(model), weights, device)  # a damaged one is refused before any window is read
     size = window_size(size, getattr(built, "settings", {}), data)
+    batch_size = batch_size or (max(1, CACHED // size**2) if device == "cpu" else 16)
     return Job(scene, str(model), weights, data, size, batch_size, score, device)
 
 

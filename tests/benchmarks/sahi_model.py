@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from sahi.models.base import DetectionModel
 from sahi.prediction import ObjectPrediction
+from sahi.utils.compatibility import fix_full_shape_list, fix_shift_amount_list
 
 
 class Wrapped(DetectionModel):
@@ -23,10 +24,11 @@ class Wrapped(DetectionModel):
         self.perform_batch_inference([image])
 
     def _create_object_prediction_list_from_original_predictions(self, shift_amount_list=None, full_shape_list=None):
+        places = fix_shift_amount_list(shift_amount_list), fix_full_shape_list(full_shape_list)
         self._object_prediction_list_per_image = [
             [ObjectPrediction(bbox=box, category_id=label, category_name=self.category_mapping[str(label)], score=score,
                               shift_amount=shift, full_shape=shape)
              for box, label, score in zip(*(one[name].tolist() for name in ("boxes", "labels", "scores")), strict=True)
              if score >= self.confidence_threshold]
-            for one, shift, shape in zip(self._original_predictions, shift_amount_list, full_shape_list, strict=True)
+            for one, shift, shape in zip(self._original_predictions, *places, strict=True)
         ]  # fmt: skip

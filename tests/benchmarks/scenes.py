@@ -202,12 +202,12 @@ def one(raster, model):
 def sahi():
     """Seconds and F1 of map_scene and of SAHI with the same model, scene, windows and overlap, in turn, three times.
 
-    sahi: 16 windows at a time as map_scene takes them, and no more. sahi_batch_1: SAHI's own default of one window.
+    sahi: 4 windows at a time as map_scene takes them, and no more. sahi_batch_1: SAHI's own default of one window.
     sahi_default: all as its public function has it by default, which also shows the model the whole scene at once.
     """
     raster, truth = town()
     folder = trained()
-    ways = {"ours": lambda: map_with_ours(raster, folder), "sahi": sahi_way(raster, folder, batch_size=16),
+    ways = {"ours": lambda: map_with_ours(raster, folder), "sahi": sahi_way(raster, folder, batch_size=4),
             "sahi_batch_1": sahi_way(raster, folder), "sahi_default": sahi_way(raster, folder, whole=True)}  # fmt: skip
     figures = {name: [] for name in ways}
     for _ in range(3):
