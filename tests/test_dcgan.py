@@ -92,7 +92,7 @@ def test_samples_depend_on_the_seed_alone():
 
 
 def test_a_model_is_kept_and_loaded_again(tmp_path):
-    model = small(norm="layer", critic_width=2).eval()
+    model = small(norm="layer", codes="normal").eval()
     again = training.load_model(training.save_model(model, tmp_path / "kept"))
     assert again.settings == model.settings and torch.equal(draw_samples(again, 4), draw_samples(model, 4))
     assert build("dcgan", **model.settings).settings == model.settings

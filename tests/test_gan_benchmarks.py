@@ -8,7 +8,7 @@ import torch
 
 from geodl_course.chips import save_npz
 from geodl_course.models.latent_search import smooth_fill
-from tests.benchmarks import dcgan, gan_losses, gan_speed, gan_uses, generated, results
+from tests.benchmarks import dcgan, gan_collapse, gan_losses, gan_speed, gan_uses, generated, results, vae_samples
 from tests.test_training import tiny_chips
 
 COVERS = ["water", "forest"]
@@ -33,10 +33,9 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(dcgan, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(generated, "CLASSIFIER_STEPS", 5)
     monkeypatch.setattr(dcgan, "WATCH_EVERY", 2)
-    for module in (dcgan, gan_losses):
-        monkeypatch.setitem(module.QUICK["model"], "width", 2)
-        monkeypatch.setitem(module.QUICK["model"], "critic_width", 2)
-        monkeypatch.setitem(module.QUICK["fit"], "batch_size", 8)
+    for model, fit in ((dcgan.QUICK["model"], dcgan.QUICK["fit"]), (gan_losses.MODEL, gan_losses.FIT)):
+        monkeypatch.setitem(model, "width", 2)
+        monkeypatch.setitem(fit, "batch_size", 8)
     path = save_npz(tmp_path / "tiny.npz", tiny_covers(), tiny_covers("val", 20, 1), tiny_covers("test", 20, 2))
     save_npz(tmp_path / "tiny_covers.npz", tiny_covers(seed=3))
     return str(path)
@@ -56,13 +55,51 @@ def test_quality_is_measured_on_scenes_that_nobody_trained_on(stored):
     assert (dcgan.KEPT / "squares" / "3" / "model.safetensors").exists()
 
 
-def test_losses_early_gradient_and_collapse_are_stored(stored):
-    gan_losses.main(["--data", stored, "--steps", "6"])
+def test_a_turned_copy_of_a_training_chip_is_a_copy():
+    train = torch.rand(6, 2, 8, 8)
+    views = (0, 1), (1, 1), (2, 3), (3, 2), (4, 0)  # which chip, turned by how many quarters
+    copies = torch.stack([train[chip].rot90(quarters, (1, 2)).flip(2) for chip, quarters in views])
+    assert generated.nearest_view(copies, train).max() < 1e-3
+    assert generated.nearest_view(copies + 0.5, train).min() > 0.1
+
+
+def test_losses_are_measured_in_parts_or_all_at_once(stored):
+    first = ["early", "wasserstein"]
+    for parts in (first, ["coupling", "minimax"], ["non_saturating"]):
+        gan_losses.main(["--data", stored, "--steps", "6", "--only", *parts])
     [run] = results.runs("gan_losses")
-    assert {"early", "coupling", "collapse", "side_by_side"} == set(run["figures"])
-    assert set(run["figures"]["side_by_side"]) == set(run["figures"]["early"]) == set(gan_losses.LOSSES)
+    assert {"steps", "early", "coupling", "side_by_side"} == set(run["figures"])
+    assert list(run["figures"]["side_by_side"]) == list(run["figures"]["early"]) == list(gan_losses.LOSSES)
     assert run["figures"]["coupling"]["layer"] == 0 < run["figures"]["coupling"]["batch"]
-    assert set(run["figures"]["collapse"]) == {"1", "10"}
+    assert [len(rows) for rows in run["figures"]["early"].values()] == [6, 6, 6]
+    gan_losses.main(["--data", stored, "--steps", "5", "--only", "minimax"])  # other steps: nothing is mixed
+    assert list(results.runs("gan_losses")[0]["figures"]["side_by_side"]) == ["minimax"]
+
+
+def test_a_collapse_moves_the_generator_alone(stored):
+    dcgan.main(["--data", stored, "--seeds", "0", "--steps", "2", "--samples", "12"])
+    gan_collapse.main(["--data", stored, "--seeds", "0", "--steps", "3"])
+    [run] = results.runs("gan_collapse")
+    assert {"before", "judge frozen", "steps", "loss"} == set(run["figures"])
+    model = dcgan.trained(generated.open_all(stored), 0)
+    stuck, losses = gan_collapse.freeze(model, 0, 3)
+    assert len(losses) == 3
+    for part, moves in (("generator", True), ("discriminator", False)):
+        pairs = zip(getattr(model, part).state_dict().values(), getattr(stuck, part).state_dict().values(), strict=True)
+        assert any(not torch.equal(one, two) for one, two in pairs) == moves
+
+
+def test_codes_are_drawn_as_those_of_the_chips_lie():
+    class Coder:  # its code is the chip's two pixels
+        def encode(self, images):
+            return images.flatten(1), None
+
+    g = torch.Generator().manual_seed(0)
+    chips = torch.randn(4000, 1, 1, 2, generator=g) @ torch.tensor([[3.0, 1.0], [0.0, 0.5]]) + torch.tensor([5.0, -2.0])
+    codes = vae_samples.like_the_codes(Coder(), chips, 20000, seed=1)
+    assert torch.allclose(codes.mean(0), torch.tensor([5.0, -2.0]), atol=0.1)
+    wanted = torch.tensor([[9.0, 3.0], [3.0, 1.25]])  # of the matrix above, its transpose times itself
+    assert torch.allclose(codes.T.cov(), wanted, rtol=0.1, atol=0.05)
 
 
 @pytest.mark.parametrize("what", ["gaps", "labels"])

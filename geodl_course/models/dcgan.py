@@ -71,8 +71,7 @@ class DCGAN(nn.Module):
         self.settings = settings
         widths = stage_widths(settings["width"], settings["size"])
         self.generator = make_generator(settings["bands"], settings["latent"], widths[::-1])
-        narrow = stage_widths(settings["critic_width"] or settings["width"], settings["size"])
-        self.discriminator = make_discriminator(settings["bands"], narrow, settings["norm"])
+        self.discriminator = make_discriminator(settings["bands"], widths, settings["norm"])
         self.apply(start_as_paper)
 
     def forward(self, codes):

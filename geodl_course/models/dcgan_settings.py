@@ -15,7 +15,6 @@ def dcgan_settings(bands=3, latent=100, width=64):
         "latent": latent,
         "codes": "uniform",  # in [-1, 1], as in the paper; "normal" as the authors' code also can
         "width": width,
-        "critic_width": None,  # the discriminator's, None for the generator's
         "size": 64,
         "norm": "batch",  # the discriminator's: "layer" for a Wasserstein critic with a penalty per sample
     }
@@ -28,8 +27,7 @@ def stage_widths(width, size):
 
 def check_settings(settings):
     """Raise ValueError where settings make no network → None."""
-    counts = {name: settings[name] for name in ("bands", "latent", "width")}
-    check_range({**counts, "critic_width": settings["critic_width"] or 1}, 1, math.inf, "at least 1")
+    check_range({name: settings[name] for name in ("bands", "latent", "width")}, 1, math.inf, "at least 1")
     if settings["size"] not in (16, 32, 64, 128, 256):
         raise ValueError(f"size is {settings['size']}: DCGAN doubles maps of 4 x 4 px, so images are 16, 32, 64, 128 "
                          "or 256 px a side; cut chips of such a size")

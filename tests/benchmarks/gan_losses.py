@@ -1,24 +1,38 @@
-"""The three losses of a GAN side by side, what reaches the generator early on, and a mode collapse made on purpose.
+"""The three losses of a GAN side by side, and what reaches the generator early on.
 
-    python -m tests.benchmarks.gan_losses
+    python -m tests.benchmarks.gan_losses --steps 400                           # about two minutes on two cores
+    python -m tests.benchmarks.gan_losses --steps 400 --only early wasserstein  # a part of it, added to what is stored
 
 early: the discriminator alone learns, against a generator that stands still; how long is the gradient at its images
-under each loss? (After Arjovsky and Bottou 2017, arXiv 1701.04862, figure 2.) side by side: the same number of
-generator steps with each loss. collapse: ten generator steps for each of the discriminator's, beside one. Lecture 08.
+under each loss? (After Arjovsky and Bottou 2017, arXiv 1701.04862, figure 2.) coupling: how much of a critic's gradient
+lies on other images of the batch. minimax, non_saturating, wasserstein: as many generator steps with each loss, from
+the same start. Chips of 32 px in cells of 20 m, as in lecture 08, which draws the stored curves.
 """
 
 import argparse
 
 import torch
+import torch.nn.functional as F
 
 from geodl_course.models.dcgan import dcgan, draw_codes, draw_samples
 from geodl_course.models.gan_losses import LOSSES, cross_sample_gradient, gradient_at_samples
 from geodl_course.training import adversarial
-from geodl_course.training.adversarial import QUICK, discriminator_step, fit_gan, generator_step
+from geodl_course.training.adversarial import discriminator_step, fit_gan
 from tests.benchmarks import generated, results
 
-STEPS, EARLY, COLLAPSE = 800, 60, 300
+STEPS, EARLY, SIDE = 400, 60, 32
+MODEL, FIT = {"width": 32}, {"batch_size": 16, "lr": 5e-4, "average": 0.999}  # the same for each loss
 NORM = {"minimax": "batch", "non_saturating": "batch", "wasserstein": "layer"}
+PARTS = ("early", "coupling", *LOSSES)
+
+
+def open_coarse(name):
+    """What generated.open_all gives, chips of more than SIDE pixels averaged down to SIDE."""
+    data = generated.open_all(name)
+    factor = max(1, data.train.shape[-1] // SIDE)
+    for part in ("train", "held_out", "other"):
+        setattr(data, part, F.avg_pool2d(getattr(data, part), factor))
+    return data
 
 
 def model_for(loss, data, seed):
@@ -27,11 +41,7 @@ def model_for(loss, data, seed):
 
 
 def untrained(data, norm):
-    return dcgan(data.train.shape[1], size=data.train.shape[-1], norm=norm, **QUICK["model"])
-
-
-def batches_of(data, seed):
-    return adversarial.shuffled(data.train, QUICK["fit"]["batch_size"], seed, torch.device("cpu"))
+    return dcgan(data.train.shape[1], size=data.train.shape[-1], norm=norm, **MODEL)
 
 
 def early(data, seed, steps=EARLY):
@@ -39,11 +49,12 @@ def early(data, seed, steps=EARLY):
     found = {}
     for name, (judge, make) in LOSSES.items():
         model = model_for(name, data, seed).train()
-        optimiser, _ = adversarial.make_optimisers(model, QUICK["fit"]["lr"])
-        penalty, rows, batches = 10.0 if name == "wasserstein" else 0.0, [], batches_of(data, seed)
+        optimiser, _ = adversarial.make_optimisers(model, FIT["lr"])
+        penalty, rows = 10.0 if name == "wasserstein" else 0.0, []
+        batches = adversarial.shuffled(data.train, FIT["batch_size"], seed, torch.device("cpu"))
         for step in range(steps):
             with torch.no_grad():
-                fake = model.generator(draw_codes(QUICK["fit"]["batch_size"], model.settings["latent"]))
+                fake = model.generator(draw_codes(FIT["batch_size"], model.settings["latent"]))
             told = discriminator_step(model, optimiser, next(batches), fake, judge, penalty)
             length = gradient_at_samples(model.discriminator, fake, make).median()
             rows.append([step + 1, length.item(), told["fake"].mean().item()])
@@ -62,37 +73,20 @@ def coupling(data, seed, images=8):
     return found
 
 
-def side_by_side(data, yard, seed, steps=STEPS):
-    """Each loss for as many generator steps → figures and thinned curves."""
-    found = {}
-    for name in LOSSES:
-        model = model_for(name, data, seed)
-        settings = {key: value for key, value in QUICK["fit"].items() if key != "seconds"}
-        history = fit_gan(model, data.train, steps=steps, seed=seed, loss=name, **settings)
-        figures = generated.course_of(draw_samples(model, 500, seed), yard) if not history.diverged else {}
-        every = max(1, history.step // 100)
-        found[name] = {**figures, "seconds": history.seconds, "diverged": history.diverged,
-                       "losses": history.steps[::every]}
-        print(name, results.tidy(figures), f"{history.seconds:.0f} s", flush=True)
-    return found
+def played(name, data, yard, seed, steps=STEPS):
+    """So many generator steps with one loss → figures of 500 samples and thinned curves."""
+    model = model_for(name, data, seed)
+    history = fit_gan(model, data.train, steps=steps, seed=seed, loss=name, **FIT)
+    figures = generated.course_of(draw_samples(model, 500, seed), yard) if not history.diverged else {}
+    print(name, results.tidy(figures), f"{history.seconds:.0f} s", flush=True)
+    every = max(1, history.step // 100)
+    return {**figures, "seconds": history.seconds, "diverged": history.diverged, "losses": history.steps[::every]}
 
 
-def collapse(data, yard, seed, steps=COLLAPSE, turns=(1, 10)):
-    """The generator moves once, and ten times, for each of `steps` discriminator steps → figures of both."""
-    found, (judge, make) = {}, LOSSES["non_saturating"]
-    for generator_steps in turns:
-        model = model_for("non_saturating", data, seed).train()
-        batches, optimisers = batches_of(data, seed), adversarial.make_optimisers(model, QUICK["fit"]["lr"])
-        for _ in range(steps):
-            real = next(batches)
-            for turn in range(generator_steps):
-                fake = model.generator(draw_codes(len(real), model.settings["latent"]))
-                if not turn:
-                    discriminator_step(model, optimisers[0], real, fake, judge)
-                generator_step(model, optimisers[1], fake, make)
-        found[generator_steps] = generated.course_of(draw_samples(model, 500, seed), yard)
-        print(f"{generator_steps} generator steps:", results.tidy(found[generator_steps]), flush=True)
-    return found
+def kept(seed, steps):
+    """What is stored of a seed, measured with as many steps, so that other parts can be added to it → figures."""
+    same = [run["figures"] for run in results.runs("gan_losses") if run["seed"] == seed]
+    return same[0] if same and same[0]["steps"] == steps else {"steps": steps, "side_by_side": {}}
 
 
 def main(arguments=None):
@@ -100,15 +94,20 @@ def main(arguments=None):
     parser.add_argument("--data", default="coast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help="of the generator, with each loss")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure now")
     chosen = parser.parse_args(arguments)
-    data = generated.open_all(chosen.data)
-    yard = generated.yardstick(generated.classifier_for(data)[0], data)
-    share = min(1.0, chosen.steps / STEPS)  # fewer steps: all parts shorter
-    figures = {"early": early(data, chosen.seed, max(2, int(share * EARLY))), "coupling": coupling(data, chosen.seed)}
-    figures["collapse"] = collapse(data, yard, chosen.seed, max(2, int(share * COLLAPSE)))
-    figures["side_by_side"] = side_by_side(data, yard, chosen.seed, chosen.steps)
-    which = "" if chosen.steps == STEPS else f" --steps {chosen.steps}"
-    results.store("gan_losses", figures, f"python -m tests.benchmarks.gan_losses{which}", chosen.seed)
+    data, losses = open_coarse(chosen.data), [name for name in LOSSES if name in chosen.only]
+    yard = generated.yardstick(generated.classifier_for(data)[0], data) if losses else None
+    figures = kept(chosen.seed, chosen.steps)
+    if "early" in chosen.only:
+        figures["early"] = early(data, chosen.seed, min(EARLY, chosen.steps))
+    if "coupling" in chosen.only:
+        figures["coupling"] = coupling(data, chosen.seed)
+    sides = figures["side_by_side"]
+    for name in losses:
+        sides[name] = played(name, data, yard, chosen.seed, chosen.steps)
+    figures["side_by_side"] = {name: sides[name] for name in LOSSES if name in sides}  # always in this order
+    results.store("gan_losses", figures, f"python -m tests.benchmarks.gan_losses --steps {chosen.steps}", chosen.seed)
 
 
 if __name__ == "__main__":

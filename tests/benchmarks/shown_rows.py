@@ -34,16 +34,33 @@ def gan_losses():
 
 
 def collapse():
-    """Recall after as many steps of the discriminator, by generator steps for each of them."""
-    stored = [run["figures"]["collapse"] for run in runs("gan_losses")]
-    return ", ".join(f"{turns}: {fmean(run[turns]['recall'] for run in stored):.2f}" for turns in stored[0]), None
+    """Recall before and after the generator learned against a discriminator that stood still, of each seed."""
+    stored = runs("gan_collapse")
+    parts = []
+    for name in ("before", "judge frozen"):
+        each = [run["figures"][name]["recall"] for run in stored]
+        parts.append(f"{name} {fmean(each):.2f} ({', '.join(f'{one:.2f}' for one in each)})")
+    return f"{', '.join(parts)} (seeds {' '.join(str(run['seed']) for run in stored)})", None
 
 
-LOSSES = "python -m tests.benchmarks.gan_losses"
+def made_up():
+    """Way from ceiling to floor, precision and recall of DCGAN's and of a VAE's samples, means of the seeds."""
+    stored = [run["figures"] for run in runs("vae_samples_coast")]
+    parts = []
+    for name in (name for name, one in stored[0].items() if isinstance(one, dict)):
+        mean = [fmean(run[name][key] for run in stored) for key in ("closed", "precision", "recall")]
+        parts.append(f"{name} {' / '.join(f'{one:.2f}' for one in mean)}")
+    return f"{'; '.join(parts)} (seeds {' '.join(str(run['seed']) for run in runs('vae_samples_coast'))})", None
+
+
+LOSSES = "python -m tests.benchmarks.gan_losses --steps 400"
 ROWS = [
     ("GAN losses, as many generator steps each: Frechet distance on course features / recall", "-", "gan_losses",
      LOSSES, gan_losses),
-    ("generator steps for each of the discriminator's, non-saturating: recall", "-", "gan_losses", LOSSES, collapse),
+    ("mode collapse on purpose, 150 generator steps against a frozen discriminator: recall", "-", "gan_collapse",
+     "python -m tests.benchmarks.gan_collapse --seeds 0 1 2", collapse),
+    ("coast, samples after two minutes: way from ceiling to floor of the Frechet distance / precision / recall", "-",
+     "vae_samples_coast", "python -m tests.benchmarks.vae_samples --seeds 0 1 2", made_up),
     *((f"coast beside real ports, {kind}: median reflectance of each band, NDVI, MNDWI", "-", "coast_spectra",
        "python -m tests.benchmarks.coast_spectra", spectra(kind)) for kind in ("land", "water")),
     ("Faster R-CNN, training step of 8 chips by chip size: seconds, peak memory", "-", "01_chip_sizes",
