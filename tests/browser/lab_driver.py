@@ -136,6 +136,13 @@ def cell_number(notebook, call):
 # --- an inspector that runs -------------------------------------------------------------------------------------------
 
 
+def in_time(cell, end, complaint):
+    """Fail with this complaint, and a screenshot, once the moment `end` has passed."""
+    if time.monotonic() > end:
+        shoot(cell.page, complaint[:60])
+        raise AssertionError(f"{complaint}; see {SHOTS}")
+
+
 def picture_of(cell):
     return cell.locator("img").first.evaluate("image => image.src")
 
@@ -158,7 +165,7 @@ def follows(cell, label):
     shown, end = picture_of(cell), time.monotonic() + 20
     yield
     while picture_of(cell) == shown:
-        assert time.monotonic() < end, f"the picture did not follow {label!r}"
+        in_time(cell, end, f"the picture did not follow {label!r}")
         time.sleep(0.03)
     rest(cell)
 
@@ -167,7 +174,7 @@ def rest(cell, still=6):
     """Wait until the picture has been the same for `still` looks, a twentieth of a second apart."""
     seen, end = [], time.monotonic() + 20
     while len(seen) < still or len(set(seen[-still:])) > 1:
-        assert time.monotonic() < end, "the picture never came to rest"
+        in_time(cell, end, "the picture never came to rest")
         seen.append(picture_of(cell))
         time.sleep(0.05)
 
@@ -175,7 +182,7 @@ def rest(cell, still=6):
 def wait_for_words(cell, words):
     end = time.monotonic() + 20
     while words not in read_out_of(cell):
-        assert time.monotonic() < end, f"{words!r} never came, there stands {read_out_of(cell)!r}"
+        in_time(cell, end, f"{words!r} never came, there stands {read_out_of(cell)!r}")
         time.sleep(0.05)
 
 
