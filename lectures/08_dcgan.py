@@ -502,8 +502,9 @@ _ = gan_plots.show_rows({"judge frozen": collapsed[:8]})
 plt.show()
 print(f"the generator's loss went from {told[0]:.2f} to {told[-1]:.2f}")
 display(pd.DataFrame({"before": quality(samples), "judge frozen": quality(collapsed)}).T.round(2))
-pd.DataFrame({(name, key): {seed: run[name][key] for seed, run in enumerate(stored("gan_collapse"))}
-              for name in ("before", "judge frozen") for key in ("precision", "recall")}).rename_axis("seed").round(2)
+runs = stored("gan_collapse")
+pd.DataFrame({(name, key): [run[name][key] for run in runs] for name in ("before", "judge frozen")
+              for key in ("precision", "recall")}).rename_axis("seed").round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) The best loss of the day, the worst generator. Most codes end in a pattern that this judge never learned to

@@ -96,18 +96,18 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=STEPS, help="of the generator, with each loss")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure now")
     chosen = parser.parse_args(arguments)
-    data, losses = open_coarse(chosen.data), [name for name in LOSSES if name in chosen.only]
-    yard = generated.yardstick(generated.classifier_for(data)[0], data) if losses else None
-    figures = kept(chosen.seed, chosen.steps)
-    if "early" in chosen.only:
-        figures["early"] = early(data, chosen.seed, min(EARLY, chosen.steps))
-    if "coupling" in chosen.only:
-        figures["coupling"] = coupling(data, chosen.seed)
-    sides = figures["side_by_side"]
-    for name in losses:
-        sides[name] = played(name, data, yard, chosen.seed, chosen.steps)
-    figures["side_by_side"] = {name: sides[name] for name in LOSSES if name in sides}  # always in this order
-    results.store("gan_losses", figures, f"python -m tests.benchmarks.gan_losses --steps {chosen.steps}", chosen.seed)
+    command, data = f"python -m tests.benchmarks.gan_losses --steps {chosen.steps}", open_coarse(chosen.data)
+    yard = generated.yardstick(generated.classifier_for(data)[0], data) if {*LOSSES} & {*chosen.only} else None
+    for part in chosen.only:  # each is stored at once: what comes after may be stopped
+        figures = kept(chosen.seed, chosen.steps)
+        if part == "early":
+            figures[part] = early(data, chosen.seed, min(EARLY, chosen.steps))
+        elif part == "coupling":
+            figures[part] = coupling(data, chosen.seed)
+        else:
+            sides = figures["side_by_side"] | {part: played(part, data, yard, chosen.seed, chosen.steps)}
+            figures["side_by_side"] = {name: sides[name] for name in LOSSES if name in sides}  # always in this order
+        results.store("gan_losses", figures, command, chosen.seed)
 
 
 if __name__ == "__main__":
