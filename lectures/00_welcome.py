@@ -9,10 +9,10 @@
 #
 # | in this notebook | minutes |
 # |---|---|
-# | 1 · Is this machine ready? | 5 |
-# | 2 · What the course builds | 10 |
-# | 3 · How to work with a lecture | 10 |
-# | 4 · Where to go from here | 5 |
+# | 1 · Is this machine ready? | 8 |
+# | 2 · What the course builds | 9 |
+# | 3 · How to work with a lecture | 8 |
+# | 4 · Where to go from here | 2 |
 #
 # You need Python, a first neural network behind you (you have trained *something* in PyTorch), and a rough idea of
 # what a raster and a coordinate reference system are. You do not need a GPU.

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 import nbformat
-from deck_pages import deck
+from deck_notebook import deck
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "lectures" / "deck_template"
@@ -43,11 +43,14 @@ class DeckError(Exception):
 
 def assets(folder):
     """Fetch reveal.js and MathJax into `folder` unless they are there; copy the decks' style and script."""
-    for name, fetch in (("reveal", fetch_reveal), ("mathjax", fetch_mathjax)):
-        if not (folder / name).is_dir():
+    for name, fetch, version in (("reveal", fetch_reveal, REVEAL_SHA), ("mathjax", fetch_mathjax, NBCLASSIC_SHA)):
+        stamp = folder / name / "sha256.txt"
+        if not stamp.exists() or stamp.read_text() != version:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as part:
                 fetch(Path(part), Path(part) / name)
+                (Path(part) / name / stamp.name).write_text(version)
+                shutil.rmtree(folder / name, ignore_errors=True)
                 (Path(part) / name).rename(folder / name)
     for name in ("deck.css", "deck.js"):
         shutil.copy(TEMPLATE / name, folder)
@@ -100,7 +103,7 @@ def fetched(command, work, name, wanted):
 
 
 def build(path, target):
-    """Write the deck of a notebook; returns its slides (`deck_pages.deck`)."""
+    """Write the deck of a notebook; returns its slides (`deck_notebook.deck`)."""
     from nbconvert import SlidesExporter
     from traitlets.config import Config
 

@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "lectures"))
-import deck_pages  # noqa: E402
+import deck_notebook  # noqa: E402
 import decks  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -36,7 +36,7 @@ def lecture(*cells):
 def pages(notebook):
     """The pages of its deck: the facts of each, with the cells that stand on it."""
     found = []
-    for cell in deck_pages.deck(notebook)[0].cells:
+    for cell in deck_notebook.deck(notebook)[0].cells:
         if "page" in cell.metadata:
             found.append({**cell.metadata["page"], "cells": []})
         found[-1]["cells"].append(cell)
@@ -112,7 +112,7 @@ def test_results_of_every_kind_are_rendered(tmp_path):
 def test_nothing_but_code_is_lost(path):
     """Each picture, table and paragraph of a lecture's slides stands on exactly one page; minutes add up."""
     notebook = nbformat.read(path, as_version=4)
-    deck, found = deck_pages.deck(notebook)
+    deck, found = deck_notebook.deck(notebook)
     shown = [cell for cell in deck.cells if cell.metadata.get("slideshow", {}).get("slide_type") != "notes"]
     results = [output.get("data", {}) for cell in shown for output in cell.get("outputs", [])]
     text = "\n".join(cell.source for cell in shown if cell.cell_type == "markdown")
@@ -164,3 +164,9 @@ def test_a_widget_is_its_picture_and_the_notes_name_its_cell():
     (figure,) = [cell for cell in page["cells"] if cell.cell_type == "code"]
     assert figure.source == "" and figure.metadata["figures"][0]["live"] == "widgets.anchors"
     assert "the cell with `widgets.anchors`" in page["cells"][-1].source
+
+
+def test_text_that_leads_to_code_goes_with_it():
+    (_, _, first, second) = pages(lecture(code(18), new_markdown_cell("Now the same for a batch:"), code(18)))
+    assert "Now the same" not in " ".join(cell.source for cell in first["cells"])
+    assert [cell.source[:12] for cell in second["cells"][1:3]] == ["Now the same", "a0 = 0\na1 = "]

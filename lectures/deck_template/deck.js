@@ -2,23 +2,24 @@
 const LARGE = [[32, 20], [30, 20], [28, 20]];   // for pages of text alone
 const SIZES = [[26, 20], [26, 18], [24, 18], [24, 17], [22, 17], [22, 16], [20, 16]];   // px of text and of code
 
-function overflows(page) {
+// Whether something is cut, or a picture gets less than `least` of its own size.
+function overflows(page, least) {
   const body = page.querySelector(".body"), box = body.getBoundingClientRect();
   const lowest = Math.max(...[...body.children].map(child => child.getBoundingClientRect().bottom));
   const widest = Math.max(...[...body.children].map(child => child.getBoundingClientRect().left + child.scrollWidth));
   const starved = [...page.querySelectorAll("figure")].some(figure => {
-    const least = 0.82 * getComputedStyle(figure).getPropertyValue("--h");
-    return figure.clientHeight < Math.min(least, 0.5 * body.clientHeight);
+    const [w, h] = ["--w", "--h"].map(name => Number(getComputedStyle(figure).getPropertyValue(name)));
+    return figure.clientHeight < least * h * Math.min(1, figure.clientWidth / w);
   });
   return lowest > box.bottom + 1 || widest > box.right + 1 || starved;
 }
 
 function fit(page) {
-  const plain = !page.querySelector("figure, .code, .print");
+  const plain = !page.querySelector("figure, .code");
   for (const [text, code] of plain ? [...LARGE, ...SIZES] : SIZES) {
     page.style.setProperty("--text", `${text}px`);
     page.style.setProperty("--code", `${code}px`);
-    if (!overflows(page)) return;
+    if (!overflows(page, text > 22 ? 1 : 0.8)) return;
   }
 }
 

@@ -6,6 +6,7 @@ Offenders are listed by deck, page and title; pictures of their pages are kept i
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -76,12 +77,10 @@ LOOK = r"""() => {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the decks of all stored notebooks, and a crowded one that must be found out."""
+    """What `make slides` builds, in a folder of its own."""
     folder = tmp_path_factory.mktemp("slides")
     shutil.copytree(ROOT / "slides" / "assets", folder / "assets")
-    decks.assets(folder / "assets")
-    for path in NOTEBOOKS:
-        decks.build(path, folder / f"{path.stem}.html")
+    decks.main(["--out", str(folder)])
     return folder
 
 
@@ -139,6 +138,23 @@ def test_a_deck_names_nothing_outside_that_a_browser_would_load(name, folder):
     assert loads
     assert not [address for address in loads if not address.startswith(("assets/", "data:image/"))]
     assert "@import" not in text and "url(http" not in text
+
+
+def test_the_index_leads_to_every_deck_and_all_of_it_is_packed(folder, browser):
+    told = []
+    page = browser.new_context(offline=True).new_page()
+    page.on("requestfailed", lambda request: told.append(request.url))
+    page.goto((folder / "index.html").as_uri())
+    rows = page.locator("body > table > tbody > tr:has(a)")
+    for row, path in zip(rows.all(), NOTEBOOKS, strict=True):
+        assert row.locator("a").first.get_attribute("href") == f"{path.stem}.html"
+        assert int(row.locator("> td").nth(1).inner_text()) > 0
+    assert not told, told
+    page.context.close()
+    with zipfile.ZipFile(folder / "geodl_course_slides.zip") as packed:
+        names = {name.removeprefix("geodl_course_slides/") for name in packed.namelist()}
+    wanted = {path.relative_to(folder).as_posix() for path in (folder / "assets").rglob("*") if path.is_file()}
+    assert wanted | {"index.html"} | {f"{path.stem}.html" for path in NOTEBOOKS} <= names
 
 
 def test_the_speaker_view_shows_notes_and_clock(folder, browser):
