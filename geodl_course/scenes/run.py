@@ -104,7 +104,7 @@ def make_job(raster, model, info, bands, size, score, batch_size, device, folder
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     data, weights = read_data(model), weights_of(model)
     scene = open_scene(raster, data, bands)
-    built = model_of(str(model), weights, device)  # a damaged one is refused before any window is read
+    built = model_of(str(model), weights, device, score)  # a damaged one is refused before any window is read
     size = window_size(size, getattr(built, "settings", {}), data)
     batch_size = batch_size or (max(1, CACHED // size**2) if device == "cpu" else 16)
     return Job(scene, str(model), weights, data, size, batch_size, score, device)
@@ -136,14 +136,22 @@ def weights_of(folder):
 
 
 @functools.lru_cache(maxsize=1)
-def model_of(folder, weights, device):
-    """The checkpoint's model, kept for the next block that this process does."""
-    return load_model(folder).to(device)
+def model_of(folder, weights, device, score):
+    """The checkpoint's model, kept for the next block that this process does.
+
+    A detector leaves out what scores under `score` before suppression and masks, since it could drop nothing better;
+    what equals it stays.
+    """
+    model = load_model(folder)
+    detect = getattr(model, "settings", {}).get("detect", {})
+    if "score" in detect:
+        detect["score"] = max(detect["score"], float(np.nextafter(np.float32(score), np.float32(-1))))
+    return model.to(device)
 
 
 def do_block(job, at, told=lambda number: None):
     """Find the objects in the windows with corners `at`, telling how many of them are done → Block."""
-    model = model_of(job.model, job.weights, job.device)
+    model = model_of(job.model, job.weights, job.device, job.score)
     block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
     coming = read_ahead(job.scene, batches, job.size, job.data)

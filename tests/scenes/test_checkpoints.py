@@ -75,6 +75,15 @@ def test_a_checkpoint_that_does_not_say_its_version_is_read(tmp_path):
     assert layer.attrs["size"] == 256 and layer.attrs["windows"] == 1
 
 
+@pytest.mark.parametrize("system", ["faster_rcnn", "ssd", "mask_rcnn"])  # untrained, these find something
+def test_what_scores_too_little_is_left_out_early_and_changes_nothing_else(tmp_path, system):
+    folder, path = stored(tmp_path / "model", system), scene(tmp_path)
+    layer = scenes.map_scene(path, folder, score=0, merge=None, progress=False)
+    line = layer["score"].median()
+    some = scenes.map_scene(path, folder, score=line, merge=None, progress=False)
+    assert len(layer) and some.equals(layer[layer["score"] >= line])
+
+
 @pytest.mark.parametrize("version", [2, "1", -1, None, 1e99])
 def test_another_version_is_refused(tmp_path, version):
     folder = change(stored(tmp_path / "model"), version=version)

@@ -22,7 +22,7 @@ SMALL = {"size": 64, "overlap": 16, "batch_size": 4, "progress": False}
 
 @pytest.fixture(autouse=True, params=["boxes", "masks"])
 def kind(request, monkeypatch):
-    monkeypatch.setattr(run, "model_of", lambda folder, weights, device: Blobs(request.param == "masks"))
+    monkeypatch.setattr(run, "model_of", lambda *which: Blobs(request.param == "masks"))
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ SMALL = {"size": 64, "overlap": 16, "batch_size": 4, "progress": False}
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch):
-    monkeypatch.setattr(run, "model_of", lambda folder, weights, device: Blobs(True))
+    monkeypatch.setattr(run, "model_of", lambda *which: Blobs(True))
 
 
 def discs(height, width, places):
