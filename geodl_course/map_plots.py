@@ -43,9 +43,10 @@ def show_layer(raster, layer, truth, size=None, title=None):
 
     The piece of `size` px with most reference polygons, or all of the raster.
     """
-    bounds = busiest(raster, truth, size) if size else None
-    figure, ax = plt.subplots(figsize=(5.6, 5.6))
-    draw_raster(ax, raster, bounds)
+    figure, ax = plt.subplots()
+    draw_raster(ax, raster, busiest(raster, truth, size) if size else None)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    figure.set_size_inches(7.4, 0.7 + 7.4 * (top - bottom) / (right - left))
     draw_outcomes(ax, layer, truth, 1.5)
     ax.set_title(title or "", loc="left", fontsize=9)
     plots.name_below(figure, plots.outcome_lines())
@@ -60,7 +61,7 @@ def show_map(raster, layer, truth, size):
     counts = draw_outcomes(far, layer, truth, 0.7, filled=True)
     with rasterio.open(raster) as source:
         left, bottom, right, top = source.bounds
-    far.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], aspect="equal")
+    far.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], xlabel="", ylabel="", aspect="equal")
     far.grid(False)
     plots.name_below(figure, plots.outcome_lines(*counts))
     return figure
