@@ -92,7 +92,8 @@ def output_block(output):
         live = "Run this cell" in data.get("text/plain", "")  # a widget's picture
         return {"kind": "figure", "width": width, "height": height, "output": output, "live": live}
     if "text/html" in data:
-        return {"kind": "table", "rows": data["text/html"].count("<tr"), "output": output}
+        rows, cells = (len(re.findall(tag, data["text/html"])) for tag in ("<tr", "<t[hd]\\b"))
+        return {"kind": "table", "rows": rows, "columns": cells / max(rows, 1), "output": output}
     text = output.get("text", data.get("text/plain", "")).rstrip()
     return {"kind": "print", "lines": text.splitlines()} if text and not PROGRESS.match(text) else None
 
@@ -134,7 +135,7 @@ def arrange(blocks):
         return "rows", float(sum(map(height, others)) <= ROOM)
     wide, high = sum(f["width"] for f in figures), max(f["height"] for f in figures)
     rows = min((ROOM - sum(map(height, others))) / high, (WIDTH - 20 * len(figures)) / wide)
-    narrow = all(max(map(len, block["lines"])) <= 50 for block in others if "lines" in block)
+    narrow = all(max(map(len, block.get("lines", [""]))) <= 50 and block.get("columns", 0) <= 5 for block in others)
     beside = others and narrow and sum(height(block, LEFT) for block in others) <= ROOM
     stack_wide, stack_high = max(f["width"] for f in figures), sum(f["height"] for f in figures)
     columns = min((ROOM - 14 * len(figures)) / stack_high, RIGHT / stack_wide) if beside else 0

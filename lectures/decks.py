@@ -158,9 +158,8 @@ def handouts(folder, names):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for name in names:
             page = browser.new_page(viewport={"width": 1280, "height": 720})
-            page.goto(f"{(folder / name).as_uri()}.html?view=print")
-            page.wait_for_selector(".pdf-page", state="attached")
-            page.wait_for_timeout(500)
+            page.goto(f"{(folder / name).as_uri()}.html?handout")
+            page.wait_for_selector("body.handout")
             page.pdf(path=folder / f"{name}.pdf", width="1280px", height="720px", print_background=True)
             page.close()
         browser.close()

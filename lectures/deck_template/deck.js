@@ -23,9 +23,18 @@ function fit(page) {
   }
 }
 
+// For printing: all pages below each other, without reveal.js, each with its number.
+function handout(pages) {
+  pages.forEach((page, i) => page.insertAdjacentHTML("beforeend", `<div class="foot"><span></span><span>${i + 1}</span></div>`));
+  document.querySelectorAll(".foot span:first-child").forEach(foot => { foot.textContent = document.title; });
+  document.querySelector("link[href$='reveal.css']").remove();
+  document.body.className = "handout";
+}
+
 function start() {
   const pages = [...document.querySelectorAll(".slides section section")];
   pages.forEach(fit);
+  if (location.search === "?handout") return handout(pages);
   document.body.classList.remove("measuring");
   const name = document.createElement("div");
   name.className = "lecture";
@@ -34,7 +43,7 @@ function start() {
   Reveal.initialize({
     width: 1280, height: 720, margin: 0, center: false, display: "flex", transition: "none", navigationMode: "linear",
     controls: false, progress: true, slideNumber: "c/t", hash: true, plugins: [RevealNotes],
-    defaultTiming: 60, pdfMaxPagesPerSlide: 1, pdfSeparateFragments: false
+    defaultTiming: 60
   });
 }
 

@@ -157,6 +157,20 @@ def test_the_index_leads_to_every_deck_and_all_of_it_is_packed(folder, browser):
     assert wanted | {"index.html"} | {f"{path.stem}.html" for path in NOTEBOOKS} <= names
 
 
+def test_a_handout_has_a_sheet_for_each_page(folder, browser):
+    page = browser.new_context(viewport={"width": 1280, "height": 720}, offline=True).new_page()
+    page.goto(f"{(folder / NOTEBOOKS[0].stem).as_uri()}.html?handout")
+    page.wait_for_selector("body.handout")
+    sheets = page.evaluate("""() => [...document.querySelectorAll(".slides section section")].map(sheet => {
+        const box = sheet.getBoundingClientRect();
+        return [box.left, box.top + scrollY, box.width, box.height];
+    })""")
+    assert sheets == [[0, 720 * i, 1280, 720] for i in range(len(sheets))]
+    paper = page.pdf(width="1280px", height="720px", print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == len(sheets) > 10
+    page.context.close()
+
+
 def test_the_speaker_view_shows_notes_and_clock(folder, browser):
     told = []
     page = opened(browser, (folder / f"{NOTEBOOKS[3].stem}.html").as_uri(), told)
