@@ -270,18 +270,17 @@ def pulls(norm, judged, makers, penalty=0.0):
 # %%
 early = pulls("batch", discriminator_loss, {"minimax": minimax_loss, "non-saturating": non_saturating_loss})
 early |= pulls("layer", critic_loss, {"Wasserstein": wasserstein_loss}, penalty=10)
-figure, axes = plt.subplots(1, 4, figsize=(11, 2.5))
+played = (stored("gan_losses") or [{"side_by_side": {}}])[-1]["side_by_side"]
+figure, axes = plt.subplots(1, 1 + len(played), figsize=(2.75 * (1 + len(played)), 2.5), squeeze=False)
 for style, (name, lengths) in zip(("-", "--", ":"), early.items()):
-    axes[0].plot(lengths, style, label=name)
-axes[0].set(yscale="log", title="Pull at a made chip", xlabel="step of the judge")
-axes[0].legend()
-runs = stored("gan_losses")
-played = runs[-1]["side_by_side"] if runs else {}
-for ax, (name, run) in zip(axes[1:], played.items()):
+    axes[0, 0].plot(lengths, style, label=name)
+axes[0, 0].set(yscale="log", title="Pull at a made chip", xlabel="step of the judge")
+for ax, (name, run) in zip(axes[0, 1:], played.items()):
     for who, style in (("discriminator", "-"), ("generator", "--")):
         ax.plot([row["step"] for row in run["losses"]], [row[who] for row in run["losses"]], style, linewidth=1, label=who)
     ax.set(title=name.replace("_", "-"), xlabel="step of the generator")
-axes[1].legend()
+for ax in axes[0, :2]:
+    ax.legend()
 plt.show()
 pd.DataFrame({name: {key: run.get(key) for key in ("frechet", "precision", "recall", "seconds")} for name, run in
               played.items()}).T.round(2)
