@@ -3,8 +3,8 @@
     python lectures/guide.py            print minutes and costs of each lecture, write them into both files
     python lectures/guide.py --check    exit 1 where a file says something else
 
-Words are written by hand in these files. Of a table that starts with "| | lecture |" the last cells of each row come from
-here; so do the minutes in each "03 (86 min)", and their sum in the last cell of a row that holds some.
+Words are written by hand in these files. Of a table that starts with "| | lecture |" the last cells of each row come
+from here; so do the minutes in each "03 (86 min)", and their sum in the last cell of a row that holds some.
 """
 
 import argparse
