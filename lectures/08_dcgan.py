@@ -282,13 +282,13 @@ for ax, (name, run) in zip(axes[0, 1:], played.items()):
 for ax in axes[0, :2]:
     ax.legend()
 plt.show()
-pd.DataFrame({name: {key: run.get(key) for key in ("frechet", "precision", "recall", "seconds")} for name, run in
+pd.DataFrame({name: {key: run.get(key) for key in ("frechet", "precision", "recall")} for name, run in
               played.items()}).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Left: as the judge becomes sure, minimax (solid) loses its pull, non-saturating (dashed) does not. Right: losses on
 # three scales; none says whose chips are better. The table does, for one seed and few steps. A Wasserstein step takes five
-# turns of the critic, and the penalty: compare the seconds.
+# turns of the critic, and the penalty.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Taking turns, line by line
