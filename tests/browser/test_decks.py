@@ -115,7 +115,7 @@ def offenders(browser, path):
     for number in range(1, page.evaluate("Reveal.getTotalSlides()") + 1):
         faults = page.evaluate(LOOK)
         if faults:
-            title = page.evaluate("Reveal.getCurrentSlide().querySelector('h2').innerText")
+            title = page.evaluate("Reveal.getCurrentSlide().querySelector('h2').innerText.replace(/\\s+/g, ' ')")
             found += [f"{path.stem} page {number} ({title}): {fault}" for fault in faults]
             FAILURES.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=FAILURES / f"{path.stem}_{number:02}.png")
