@@ -17,6 +17,7 @@ build/scenes, and what is kept is not trained again; the ships' layers also lie 
 """
 
 import argparse
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -80,6 +81,7 @@ def measure(which, how, seed, towns="towns"):
     model, layers, truths = trained(which, how, seed, towns), [], []
     for number, (raster, truth) in enumerate(PLACES[which]["scenes"]()):
         out = KEPT / f"{model.name}_{number}.gpkg"
+        shutil.rmtree(f"{out}.parts", ignore_errors=True)  # of a stopped run: the scene has been written again since
         layers.append(scenes.map_scene(raster, model, out, size=SIZE, overlap=OVERLAP, score=LEAST, progress=False))
         truths.append(truth)
     layer, truth = (pd.concat(each, ignore_index=True) for each in (layers, truths))
