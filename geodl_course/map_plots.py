@@ -8,12 +8,14 @@ import numpy as np
 import rasterio
 import shapely
 from matplotlib.collections import LineCollection
+from rasterio.enums import Resampling
 from rasterio.windows import from_bounds
 
 from geodl_course import plots
 from geodl_course.evaluation.maps import match_maps, seam_lines
 
-SHOWN = 1200  # pixels along the longer side of a raster as it is drawn: more would only fill the notebook
+SHOWN = 600  # pixels along the longer side of a raster as it is drawn: more would only fill the notebook
+STEP = 16  # of each colour: enough for the eye, and the stored pictures are half as large
 
 
 def show_one_object(raster, scene, layers, truth, which, at, size, margin=14):
@@ -46,7 +48,7 @@ def show_layer(raster, layer, truth, size=None, title=None):
     figure, ax = plt.subplots()
     draw_raster(ax, raster, busiest(raster, truth, size) if size else None)
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    figure.set_size_inches(7.4, 0.7 + 7.4 * (top - bottom) / (right - left))
+    figure.set_size_inches(6.2, 0.7 + 6.2 * (top - bottom) / (right - left))
     draw_outcomes(ax, layer, truth, 1.5)
     ax.set_title(title or "", loc="left", fontsize=9)
     plots.name_below(figure, plots.outcome_lines())
@@ -97,8 +99,8 @@ def draw_raster(ax, raster, bounds=None):
         window = from_bounds(*inner, source.transform)
         less = max(1, max(window.height, window.width) / SHOWN)
         shape = (source.count, round(window.height / less), round(window.width / less))
-        image = source.read(window=window, out_shape=shape)
-    ax.imshow(plots.to_rgb(image), extent=(inner[0], inner[2], inner[1], inner[3]))
+        image = source.read(window=window, out_shape=shape, resampling=Resampling.average)
+    ax.imshow(plots.to_rgb(image) // STEP * STEP + STEP // 2, extent=(inner[0], inner[2], inner[1], inner[3]))
     ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -87,9 +87,9 @@ for overlap in (0, 32, 64, 128):
     print(f"overlap {overlap:3} px: {count:4} windows of 256 px, {share:.2f} times the pixels")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) First column: the chips that we trained on. In training a cut house is harmless: half a house on the image, half
-# on the label. On a map it is counted twice, or not at all. Larger chips help, until memory ends, and never reach zero. How
-# much overlap is enough? For the simplest way to merge, the largest object. Part 4 builds one that needs less.
+# (5 min) First column: the chips that we trained on. In training a cut house is harmless: half of it on the image, half on
+# the label. On a map it is counted twice, or not at all. Larger chips help, until memory ends. How much overlap is enough?
+# For the simplest way to merge, the largest object. Part 4 builds one that needs less.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · One window of a file that does not fit into memory
@@ -107,9 +107,9 @@ with rasterio.open(raster) as source:
     print("as the file has it:", bool((pixels[:, :148, :148] == source.read()[:, 1900:, 1900:]).all()))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The commonest fault in practice stands in the second function: a model that learned from standardised chips, run on
-# raw pixels. It does not crash, it finds little, or nonsense. So a checkpoint of this course holds bands, means, spreads and
-# resolution beside the weights. Ask: what happens with a scene of 0.2 m? It is averaged to the model's 0.4.
+# (3 min) A common fault stands in the second function: a model that learned from standardised chips, run on raw pixels. It
+# does not crash, it finds little, or nonsense. So a checkpoint holds bands, means, spreads and resolution beside the weights.
+# Ask: what happens with a scene of 0.2 m? It is averaged to the model's 0.4.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Files made for windows: COG and VRT
@@ -139,8 +139,7 @@ with rasterio.open(place / "west.tif") as west, rasterio.open(place / "town.vrt"
     print("VRT:", whole.shape, "the same pixels:", bool((whole.read() == pixels).all()))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) With GDAL's tools the VRT is one line, `gdalbuildvrt town.vrt *.tif`; here you see that it is only text. Large
-# results deserve the same care: lecture 09's error map is written in compressed tiles, too.
+# (3 min) With GDAL's tools the VRT is one line, `gdalbuildvrt town.vrt *.tif`; here you see that it is only text.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · A model, window by window
@@ -160,7 +159,7 @@ print(json.loads((checkpoint / "model.json").read_text())["data"])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) While it trains: what would you write into model.json, so that a colleague can use the model in five years? Pickle
-# files (`.pt`) may run any program while they load; that is why many refuse them.
+# files may run any program while they load.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Into the scene's pixels
@@ -187,8 +186,7 @@ boxed = replace(outlined, shapes=shapely.envelope(outlined.shapes))     # the bo
 print(f"{len(boxed)} found, {boxed.cut.sum()} of them touch an inner edge; the town has {len(truth)} objects")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Nothing is merged yet: each shared strip has been seen two or four times, so much stands here twice, and the many
-# that touch an edge may be parts.
+# (3 min) Nothing is merged yet: each shared strip has been seen two or four times, and what touches an edge may be a part.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Three ways to make one map of it
@@ -234,9 +232,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Read it in three steps: whole ones drop, parts agree, groups are united. Why "of what both windows saw"? Two parts of
-# a long hall share a strip and nothing else; over the whole parts that is little, over the strip it is all. What cannot be
-# cured: two houses that touch exactly at an edge, each cut there, may become one.
+# (4 min) Three steps: whole ones drop, parts agree, groups are united. Why "of what both windows saw"? Two parts of a long
+# hall share a strip and nothing else; over the whole parts that is little, over the strip it is all.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One building under all three
@@ -266,8 +263,8 @@ _ = map_plots.show_one_object(raster, scene, both, truth, which, at, budget.size
 # ### Counted: errors at the seams, and elsewhere
 #
 # One building is an anecdote. Boxes of this town against boxes of the true outlines; then, stored, a town of four times the
-# area with a Faster R-CNN trained for 90 s, beside **SAHI** (Akyon et al. 2022), a tool whose merging, greedy with the
-# intersection over the smaller, is our third way's ancestor.
+# area with a Faster R-CNN trained for 90 s, beside **SAHI** (Akyon et al. 2022), a tool whose greedy merging is our third
+# way's ancestor.
 
 # %%
 def judged(layer):
@@ -317,7 +314,7 @@ layer.drop(columns="geometry").head(3).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Drag town.gpkg into QGIS, over the raster. What would a surveyor say of these outlines? Stairs of pixels:
-# `simplify=0.5` allows half a metre. Seconds of reading count only what the model had to wait for.
+# `simplify=0.5` allows half a metre.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### How good is the map?
@@ -409,10 +406,8 @@ with patch.object(scenes.run, "write_block", keep_and_stop), forgive(KeyboardInt
 print("stopped:", sorted(path.name for path in (place / "night.gpkg.parts").glob("0*")), (place / "night.gpkg").exists())
 print("and continued, the same map:", alone.equals(scenes.map_scene(**job, out=place / "night.gpkg")))
 
-# %% [markdown]
-# And the state, with the speed that this machine has just had, read as one picture of three bytes a pixel:
-
 # %%
+# the state again, with the speed that this machine has just had, as one picture of three bytes a pixel
 hours = state / (layer.attrs["pixels"] / spent["all"]) / 3600
 print(f"{state / 1e9:,.0f} gigapixels, {3 * state / 1e12:.2f} TB; {hours:,.0f} hours here, {hours / 100:,.1f} hours on 100 machines")
 limits = {f"memory, scene of {side} px": f"{run[side]['gigabytes']:.2f} GB"
@@ -422,8 +417,8 @@ limits |= {f"{run['detections']:,} detections merged": f"{run['parts']['seconds'
 pd.Series(limits, name="python -m tests.benchmarks.scenes memory, merge")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Now the arithmetic of projects. The scene of 20,000 px has 24 times the pixels, and memory hardly moves. What else
-# saves hours? Forests and lakes need not be searched for roofs: a coarse model first, the fine one where it says so.
+# (5 min) The scene of 20,000 px has 24 times the pixels, and memory hardly moves. What saves hours? Forests and lakes need
+# not be searched for roofs: a coarse model first, the fine one where it says so.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Your own raster
@@ -457,14 +452,13 @@ done = subprocess.run([sys.executable, script, *words_here], cwd=place, capture_
 print("$ python data_scripts/map_scene.py", words, done.stdout or done.stderr, sep="\n")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Everybody has a raster on the laptop: now is the time. The three faults you will see: no CRS, other bands than the
-# model's, another resolution. The first two stop with a sentence that says what to do, the third is resampled.
+# (4 min) Everybody has a raster on the laptop: now is the time. Three faults you will see: no CRS or other bands stop with a
+# sentence that says what to do, another resolution is resampled.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9 · From made-up towns to real ground
 #
-# Does what was learned from generated towns hold on real ground? Three real scenes, of places that no model has seen: the
-# port of Busan, a quarter of Kampala, four plots of trees. **Zero-shot**: towns alone (vehicles for ships, buildings, round
+# Three real scenes, of places that no model has seen: the port of Busan, a quarter of Kampala, four plots of trees. **Zero-shot**: towns alone (vehicles for ships, buildings, round
 # tanks for trees). **Fine-tuned**: then as many steps on real chips as **from scratch** takes on these alone. Stored:
 # `python -m tests.benchmarks.real_scenes ships`, `buildings`, `trees`; F1 at an IoU of 0.5 and 0.3, means over seeds.
 
@@ -481,9 +475,8 @@ pd.DataFrame(rows).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Zero-shot first: of 54 ships one is found, among hundreds of false ones; of Kampala's buildings none at 0.5; of the
-# trees a few. A look at towns is no look at the world: other sensors, other sizes, other ground. Compare the two lower rows
-# where both are there: what did the towns spare? And read IoU 0.3 beside 0.5: what is there, but badly outlined? One seed
-# shows no difference of a few hundredths.
+# trees a few. Towns are not the world: other sensors, sizes, ground. Compare fine-tuned with scratch: what did the towns
+# spare? IoU 0.3 beside 0.5: what is there, but badly outlined? One seed shows no difference of a few hundredths.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Ships over a port
