@@ -1,8 +1,10 @@
 """What each notebook costs under nbval, quick budget, and what an import costs:
 
-    python -m tests.benchmarks.lectures [NN ...]
+    python -m tests.benchmarks.lectures                    all notebooks
+    python -m tests.benchmarks.lectures 08 "08 solved"     these; the others keep the figures that they have
 
-Of a notebook: wall seconds of the nbval run, seconds in `training.fit` (all calls together), peak memory of its kernel.
+Of a notebook: wall seconds of the nbval run, seconds in the functions that train (all calls), peak memory of its
+kernel.
 The last two are taken by a startup file in the kernel, so that the notebook itself is run unchanged.
 """
 
@@ -25,22 +27,26 @@ started = time.perf_counter()
 import geodl_course
 print(time.perf_counter() - started, "torch" in sys.modules)
 """
-# IPython runs it before the first cell. `fit` is wrapped when its module is first imported, before a lecture takes it.
+# IPython runs it before the first cell. What trains is wrapped when its module is first imported, before a lecture can
+# take it.
 STARTUP = """
 import atexit, importlib.abc, importlib.machinery, json, os, resource, sys, time
 
 spent = [0.0]
 
+TRAINING = {"geodl_course.training": "fit", "geodl_course.training.adversarial": "fit_gan",
+            "geodl_course.training.covers": "fit_classifier"}
+
 class WrapFit(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "geodl_course.training":
+        if name not in TRAINING:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         load = spec.loader.exec_module
 
         def load_and_wrap(module):
             load(module)
-            fit = module.fit
+            fit = getattr(module, TRAINING[name])
 
             def timed(*arguments, **settings):
                 started = time.perf_counter()
@@ -49,7 +55,7 @@ class WrapFit(importlib.abc.MetaPathFinder):
                 finally:
                     spent[0] += time.perf_counter() - started
 
-            module.fit = timed
+            setattr(module, TRAINING[name], timed)
 
         spec.loader.exec_module = load_and_wrap
         return spec
@@ -104,17 +110,18 @@ def measure_import(repeats=9):
 
 
 def main(wanted):
-    figures = {}
+    known = results.runs("lectures")
+    figures = dict(known[-1]["figures"]) if wanted and known else {}
     for path in sorted(REPOSITORY.glob("notebooks/**/[0-9][0-9]_*.ipynb")):
-        if wanted and path.name[:2] not in wanted:
-            continue
         name = path.name[:2] + " solved" * (path.parent.name == "solutions")
+        if wanted and name not in wanted:
+            continue
         figures[name] = measure(path)
         print(name, ", ".join(f"{key} {value:.2f}" for key, value in figures[name].items()), flush=True)
-    imported = measure_import()
-    print("import", imported)
+    results.store("lectures", figures, COMMAND)
     if not wanted:
-        results.store("lectures", figures, COMMAND)
+        imported = measure_import()
+        print("import", imported)
         results.store("lectures_import", imported, COMMAND)
 
 
