@@ -412,7 +412,7 @@ pd.DataFrame({name: {**evaluation.instance_scores(masks, objects), "merged": sum
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) The plain U-Net's last loss is small: its map is nearly perfect, and it still counts one house for a row. U-Net-ID,
 # once it has learned the walls, parts what the plain one cannot. So the method can do it; on new chips it lacks learning:
-# one chip in ten shows houses that touch, and the wall between two roofs of like colour is a faint line. What would you
+# one chip in twelve shows houses that touch, and the wall between two roofs of like colour is a faint line. What would you
 # collect next?
 
 # %% [markdown] slideshow={"slide_type": "slide"}

@@ -287,8 +287,9 @@ pd.DataFrame({name: {key: run.get(key) for key in ("frechet", "precision", "reca
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Left: as the judge becomes sure, minimax (solid) loses its pull, non-saturating (dashed) does not. Right: losses on
-# three scales; none says whose chips are better. The table does, for one seed and few steps. A Wasserstein step takes five
-# turns of the critic, and the penalty.
+# three scales; none says whose chips are better. The table does, for one seed and few steps, and does not repeat the left
+# figure: minimax is nearest by Frechet, non-saturating most precise. Wasserstein, at five turns of the critic a step, is last
+# after as many steps.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Taking turns, line by line
@@ -507,7 +508,7 @@ pd.DataFrame({(name, key): [run[name][key] for run in runs] for name in ("before
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) The best loss of the day, the worst generator. Most codes end in a pattern that this judge never learned to
-# refuse; recall tells. A judge that learns soon refuses it, the maker moves on: GANs run in circles.
+# refuse; recall tells, here and in all three stored models. A judge that learns soon refuses it, the maker moves on: GANs run in circles.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · First use: filling cloud gaps
@@ -517,8 +518,8 @@ pd.DataFrame({(name, key): [run[name][key] for run in runs] for name in ("before
 # smoothest surface from the gap's edge.
 #
 # Pictures: **our generator of generated coasts** at real ports. Table, stored: RMSE of reflectance in the gaps, unseen
-# real ports, after two minutes on **real** chips of others, mean over the seeds:
-# `python -m tests.benchmarks.gan_uses gaps --data sentinel_coast --seeds 0 1 2`.
+# real ports, after two minutes on **real** chips of others:
+# `python -m tests.benchmarks.gan_uses gaps --data sentinel_coast --seeds 0`.
 
 # %% mirror="models.latent_search:misfit,models.latent_search:search_loss"
 
@@ -557,7 +558,7 @@ table.round(4)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) **It does not help here.** Interpolation errs less in every band, even against a generator of real ports (one
-# seed). Blending removes the seam, not invented detail; ours carries its chessboard to port. A better generator may look
+# seed; on generated coasts three say the same). Blending removes the seam, not invented detail; ours carries its chessboard to port. A better generator may look
 # right and still be wrong: whoever measures in the gap measures an invention.
 
 # %% [markdown] slideshow={"slide_type": "slide"}

@@ -61,7 +61,7 @@ budget
 # ## 1 · Land, water, and both
 #
 # Chips of 64 px from Sentinel-2 images of ports, five bands, 10 m. A chip is *water* where over 99 % of its pixels are
-# (MNDWI above 0 and little near infrared, Xu 2006), *land* where under 5 % are, else *mixed*. We train on some ports
+# (MNDWI, Xu's water index of green and SWIR, above 0, and little near infrared), *land* where under 5 % are, else *mixed*. We train on some ports
 # and judge on others. Without the download, generated coasts stand in.
 
 # %%
@@ -354,7 +354,7 @@ _ = vae_plots.show_strips({"from chip to chip": way_between(model, *ends, steps=
 
 # %%
 # Stored: lecture 08's DCGAN and a VAE, two minutes each on the same generated coasts, chips of 64 px.
-# From `python -m tests.benchmarks.vae_samples --seeds 0 1 2`; closed: how far of the way from ceiling to floor
+# From `python -m tests.benchmarks.vae_samples --seeds 0`; closed: how far of the way from ceiling to floor
 runs, sheet = stored("vae_samples_coast"), result_file("vae_samples_coast.png")
 ways = [name for name, one in runs[0].items() if isinstance(one, dict)] if runs else []
 if sheet:
@@ -366,15 +366,15 @@ pd.DataFrame({way: {key: np.mean([run[way][key] for run in runs]) for key in ("f
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) One number alone does little: they work together. The directions have names: brightness, then where the bright
 # part lies. Draws from N(0, 1) are codes that no land has: in so few steps the pull has not brought the clouds there.
-# Drawn as the codes lie: land, blurred. Last figure: who is sharp, who has every kind of coast? The DCGAN need only pass
-# its judge and may leave kinds out; the VAE must answer for every chip, and its encoder can be asked about a given one.
+# Drawn as the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer to
+# the real chips. But it cannot be asked about a given chip: the VAE's encoder can, and must answer for each.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The textbook's claim, measured
 #
 # *A network that has only seen land will reconstruct water badly, so a high error marks water.* Let us measure it.
 # **AUROC**: the chance that a water chip scores above a land chip. 1 is perfect, 0.5 a coin, below 0.5 the score points
-# the **wrong way**.
+# the **wrong way**. **AUPRC** is the area under the precision-recall curve.
 
 # %% mirror="models.vae_scores:error_map,models.vae_scores:plain_error,models.vae_scores:LEAST,models.vae_scores:variance_of"
 
