@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from geodl_course.scenes.output import metres_per_unit
+
 SIZES = {"small": (0, 100), "medium": (100, 400), "large": (400, np.inf)}  # square metres of the reference polygon
 
 
@@ -39,15 +41,21 @@ def map_scores(layer, truth, iou=0.5):
     pairs, _ = match_maps(layer, truth, iou)
     hit, seen = (np.zeros(len(each), bool) for each in (layer, truth))
     hit[pairs[:, 0]], seen[pairs[:, 1]] = True, True
-    area = layer.area.to_numpy().copy()
-    area[pairs[:, 0]] = truth.area.to_numpy()[pairs[:, 1]]
+    area, true_area = (square_metres(each) for each in (layer, truth))
+    area[pairs[:, 0]] = true_area[pairs[:, 1]]
     kinds = {"all": (np.ones(len(layer), bool), np.ones(len(truth), bool))}
     for name in sorted({*layer["class"], *truth["class"]}):
         kinds[name] = layer["class"].to_numpy() == name, truth["class"].to_numpy() == name
     for name, (low, high) in SIZES.items():
-        kinds[name] = (low <= area) & (area < high), (low <= truth.area.to_numpy()) & (truth.area.to_numpy() < high)
+        kinds[name] = (low <= area) & (area < high), (low <= true_area) & (true_area < high)
     rows = {name: scores_of(layer[a], hit[a], truth[b], seen[b]) for name, (a, b) in kinds.items()}
     return pd.DataFrame(rows).T
+
+
+def square_metres(layer):
+    """Areas (N,) of a layer's polygons on the ground, as map_scene states them; without a CRS its own units'."""
+    shapes = layer.geometry.to_numpy()
+    return shapely.area(shapes) * (metres_per_unit(layer.crs, shapes) ** 2 if layer.crs else 1)
 
 
 def scores_of(layer, hit, truth, seen):

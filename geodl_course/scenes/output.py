@@ -9,7 +9,7 @@ import shapely
 
 from geodl_course.datasets.polygons import in_pixels
 from geodl_course.scenes.rasters import write_scores
-from geodl_course.scenes.reading import files_of
+from geodl_course.scenes.reading import files_of, open_source
 from geodl_course.scenes.whole import blame_disk, whole
 
 COLOURS = ("204,121,167", "86,180,233", "230,159,0", "0,158,115", "213,94,0", "0,114,178", "240,228,66")
@@ -41,7 +41,8 @@ def metres_per_unit(crs, shapes):
     """Metres per unit of the map at each of shapes (N,): the unit's, but for Mercator, which stretches the north."""
     import pyproj
 
-    crs, unit = pyproj.CRS.from_user_input(crs), crs.linear_units_factor[1]
+    crs = pyproj.CRS.from_user_input(crs)
+    unit = crs.axis_info[0].unit_conversion_factor
     method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
     if not method.startswith(("Mercator", "Popular Visualisation")) or not len(shapes):
         return unit
@@ -55,8 +56,8 @@ def write_layer(layer, out, classes, scene=None):
     """Write a layer as .gpkg or .geojson (in EPSG:4326), each with a style beside it, as COCO's .json, or its scores as
     a raster, .tif → the path.
 
-    COCO has one image, the scene, and polygons in its pixels; their holes are filled, for it knows none. An older file
-    is replaced when the new one is whole.
+    COCO has one image, the scene, and polygons in its file's pixels; their holes are filled, for it knows none. An
+    older file is replaced when the new one is whole.
     Raises ValueError for any other ending, OSError where the disk does not take it.
     """
     out = Path(out)
@@ -93,8 +94,10 @@ def save(table, path, driver, **options):
 
 
 def write_coco(layer, path, classes, scene):
-    pixels = in_pixels(layer.geometry, scene.transform)
-    image = {"id": 1, "file_name": Path(files_of(scene.path)[0]).name, "width": scene.width, "height": scene.height}
+    with open_source(scene.path) as source:  # pixels of the file: the model's may be others
+        (height, width), grid = source.shape, source.transform
+    pixels = in_pixels(layer.geometry, grid)
+    image = {"id": 1, "file_name": Path(files_of(scene.path)[0]).name, "width": width, "height": height}
     found = [annotation(row, shape, classes) for row, shape in zip(layer.itertuples(), pixels, strict=True)]
     names = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     with blame_disk(path):

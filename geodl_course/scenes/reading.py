@@ -15,8 +15,8 @@ SAME = 0.02  # resolutions that differ by less than this share count as equal, a
 @dataclass(frozen=True)
 class Scene:
     """A raster as a model sees it. height, width: in pixels of `resolution` metres, the model's; transform, crs: from
-    these pixels to the map; zoom: pixels of the file per pixel of the model; bands: their numbers in the file, from 1;
-    path: the file, or several of one grid whose bands follow each other.
+    these pixels to the map; zoom: pixels of the file per pixel of the model, both sides' mean; bands: their numbers in
+    the file, from 1; path: the file, or several of one grid whose bands follow each other.
     """
 
     path: str | tuple
@@ -85,7 +85,8 @@ def open_scene(path, data, bands=None):
 
     path: one file, or several of one grid, whose bands count on. bands: numbers from 1 in the model's order; without
     them those that bear the model's names, or all, if there are as many as the model has. A rotated raster is mapped as
-    it lies. Raises ValueError for a raster without CRS, in degrees, or without these bands.
+    it lies. A cell's size is the map's: where Mercator stretches the north, it does so in chips cut from it, too.
+    Raises ValueError for a raster without CRS, in degrees, or without these bands.
     """
     with open_source(path) as source:
         if source.crs is None:
@@ -98,13 +99,20 @@ def open_scene(path, data, bands=None):
         if len(chosen) != len(data["bands"]) or not all(1 <= band <= source.count for band in chosen):
             raise ValueError(f"bands {list(chosen)}: the model takes {len(data['bands'])} "
                              f"({', '.join(data['bands'])}), and {path} has bands 1 to {source.count}")
-        cell = abs(source.transform.determinant) ** 0.5 * source.crs.linear_units_factor[1]
-        zoom = data["resolution"] / cell
-        zoom = 1.0 if abs(zoom - 1) < SAME else zoom
-        height, width = (max(1, round(side / zoom)) for side in source.shape)
+        zooms = [data["resolution"] / side for side in cell_sides(source)]
+        zooms = [1.0 if abs(zoom - 1) < SAME else zoom for zoom in zooms]
+        height, width = (max(1, round(cells / zoom)) for cells, zoom in zip(source.shape, zooms, strict=True))
+        zoom = (zooms[0] * zooms[1]) ** 0.5
         transform = source.transform * source.transform.scale(source.width / width, source.height / height)
         files = files_of(path)
         return Scene(files[0] if len(files) == 1 else tuple(files), chosen, height, width, zoom, transform, source.crs)
+
+
+def cell_sides(source):
+    """Height, across the rows, and width of a raster's cell in metres, whichever way the raster lies."""
+    grid, unit = source.transform, source.crs.linear_units_factor[1]
+    width = np.hypot(grid.a, grid.d)
+    return abs(grid.determinant) / width * unit, width * unit
 
 
 def pick_bands(source, names):
@@ -136,7 +144,7 @@ def read_window(source, scene, corner, size):
     per_row, per_col = source.height / scene.height, source.width / scene.width
     window = Window(col * per_col, row * per_row, wide * per_col, high * per_row)
     how = {"window": window, "out_shape": (len(scene.bands), high, wide), "indexes": list(scene.bands)}
-    if scene.zoom != 1:
+    if (scene.height, scene.width) != source.shape:
         how["resampling"] = Resampling.average if scene.zoom > 1 else Resampling.bilinear
     read, masks = source.read(out_dtype=np.float32, **how), source.read_masks(**how)
     if source.dtypes[0].startswith("float"):

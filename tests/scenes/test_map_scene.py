@@ -1,5 +1,6 @@
 """Whole scenes with a model that cannot err: whatever is wrong on the map then came from windows, edges or merging."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -89,6 +90,22 @@ def test_a_finer_scene_is_read_at_the_models_resolution(tmp_path):
     fine = np.kron(patches(90, 120, boxes), np.ones((2, 2), np.uint8))
     layer = scenes.map_scene(write(tmp_path / "scene.tif", fine, cell=0.25), checkpoint(tmp_path / "model"), **SMALL)
     assert in_pixels(layer) == boxes
+
+
+def test_cells_that_are_no_squares_are_brought_to_the_models(tmp_path):
+    boxes = [(10, 10, 30, 30), (58, 20, 70, 50)]
+    flat = np.kron(patches(90, 120, boxes), np.ones((2, 1), np.uint8))  # 0.5 m wide, 0.25 m high
+    path = write(tmp_path / "scene.tif", flat, transform=Affine(0.5, 0, 500000, 0, -0.25, 4300000))
+    assert in_pixels(scenes.map_scene(path, checkpoint(tmp_path / "model"), **SMALL)) == boxes
+
+
+def test_coco_speaks_of_the_files_pixels(tmp_path):
+    fine = np.kron(patches(90, 120, [(10, 10, 30, 34)]), np.ones((2, 2), np.uint8))
+    path = write(tmp_path / "scene.tif", fine, cell=0.25)
+    scenes.map_scene(path, checkpoint(tmp_path / "model"), tmp_path / "map.json", **SMALL)
+    stored = json.loads((tmp_path / "map.json").read_text("utf-8"))
+    assert (stored["images"][0]["width"], stored["images"][0]["height"]) == (240, 180)
+    assert stored["annotations"][0]["bbox"] == pytest.approx([20, 20, 40, 48])
 
 
 def test_a_rotated_scene_is_mapped_as_it_lies(tmp_path):

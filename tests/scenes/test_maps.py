@@ -38,6 +38,15 @@ def test_counts_by_class_and_size():
     assert scores.loc["large", ["found", "missed", "false"]].tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize(("crs", "feet"), [("EPSG:2263", 3937 / 1200), ("EPSG:26917", 1)])
+def test_sizes_are_square_metres_whatever_the_maps_unit(crs, feet):
+    """A square of 15 m is medium, in US survey feet as well."""
+    side = 15 * feet
+    truth = table(("building", 980000, 200000, 980000 + side, 200000 + side), crs=crs)
+    scores = map_scores(truth.iloc[:0], truth)
+    assert scores.loc[["small", "medium", "large"], "missed"].tolist() == [0, 1, 0]
+
+
 def test_nothing_found_and_nothing_there():
     none = table()
     assert map_scores(none, TRUTH).loc["all", ["found", "missed", "false"]].tolist() == [0, 4, 0]
