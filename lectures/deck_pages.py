@@ -45,7 +45,8 @@ def slides_of(notebook):
         if cell.cell_type == "markdown":
             slides[-1]["blocks"] += [{"kind": "text", "text": text}] if text else []
             for inner, below in more:
-                slides[-1]["blocks"] += [{"kind": "title", "text": inner[-1][1]}, {"kind": "text", "text": below}]
+                slides[-1]["blocks"].append({"kind": "title", "text": inner[-1][1]})
+                slides[-1]["blocks"] += [{"kind": "text", "text": below}] if below else []
         elif len(slides) > 1:  # code under the lecture's title sets the notebook up
             slides[-1]["blocks"] += code_blocks(cell)
     for slide in slides:

@@ -45,11 +45,11 @@ def assets(folder):
     """Fetch reveal.js and MathJax into `folder` unless they are there; copy the decks' style and script."""
     for name, fetch, version in (("reveal", fetch_reveal, REVEAL_SHA), ("mathjax", fetch_mathjax, NBCLASSIC_SHA)):
         stamp = folder / name / "sha256.txt"
-        if not stamp.exists() or stamp.read_text() != version:
+        if not stamp.exists() or stamp.read_text("utf-8") != version:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as part:
                 fetch(Path(part), Path(part) / name)
-                (Path(part) / name / stamp.name).write_text(version)
+                (Path(part) / name / stamp.name).write_text(version, "utf-8")
                 shutil.rmtree(folder / name, ignore_errors=True)
                 (Path(part) / name).rename(folder / name)
     for name in ("deck.css", "deck.js"):
@@ -119,13 +119,18 @@ def build(path, target):
     return slides
 
 
+def slides_in(path):
+    """The slides of a notebook whose deck stands already, for the index."""
+    return deck(nbformat.read(path, as_version=4))[1]
+
+
 def index(folder, decks):
     """Write index.html: the lectures with links, minutes and, folded away, the minutes of each slide."""
     rows, total = "", 0
     for name, slides in decks.items():
         minutes, pages = (sum(slide[key] for slide in slides) for key in ("minutes", "pages"))
         total += minutes
-        handout = f'<a href="{name}.pdf">PDF</a>' if (folder / f"{name}.pdf").exists() else ""
+        handout = f'<a href="{name}.pdf">PDF</a>' if printed(folder / f"{name}.pdf") else ""
         plan = "".join(f"<tr><td>{html.escape(s['title'])}</td><td>{s['minutes']}</td><td>{s['pages']}</td></tr>"
                        for s in slides)  # fmt: skip
         link = f'<a href="{name}.html">{html.escape(slides[0]["title"])}</a>'
@@ -136,12 +141,18 @@ def index(folder, decks):
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
+def printed(handout):
+    """Whether a PDF is there and was printed from its deck as it is now."""
+    deck = handout.with_suffix(".html")
+    return handout.exists() and deck.exists() and handout.stat().st_mtime >= deck.stat().st_mtime
+
+
 def archive(folder):
-    """Write geodl_course_slides.zip beside the decks: all that a stick needs."""
+    """Write geodl_course_slides.zip beside the decks: all that a stick needs, no PDF older than its deck."""
     part = folder / "geodl_course_slides.zip.part"
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            if path.suffix not in (".zip", ".part"):
+            if path.suffix not in (".zip", ".part") and (path.suffix != ".pdf" or printed(path)):
                 packed.write(path, Path("geodl_course_slides") / path.relative_to(folder))
     part.replace(folder / "geodl_course_slides.zip")
 
@@ -182,15 +193,20 @@ def main(arguments=None):
         assets(options.out / "assets")
         if options.assets:
             return
-        decks = {}
+        built = {}
         for path in [path for path in paths if not options.wanted or path.name[:2] in options.wanted]:
-            decks[path.stem] = slides = build(path, options.out / f"{path.stem}.html")
+            built[path.stem] = slides = build(path, options.out / f"{path.stem}.html")
             minutes, pages = (sum(slide[key] for slide in slides) for key in ("minutes", "pages"))
             print(f"{path.stem:<24} {minutes:>4} min {len(slides):>3} slides {pages:>3} pages")
         if options.handouts:
-            handouts(options.out, decks)
-        index(options.out, decks)
+            handouts(options.out, built)
+        there = [path for path in paths if (options.out / f"{path.stem}.html").exists()]
+        index(options.out, {path.stem: built.get(path.stem) or slides_in(path) for path in there})
         archive(options.out)
+        old = [path.stem for path in there if (pdf := options.out / f"{path.stem}.pdf").exists() and not printed(pdf)]
+        if old:
+            print(f"older than their decks, so neither in the index nor in the zip: the PDFs of {', '.join(old)}; "
+                  "print them anew with make handouts")  # fmt: skip
         print(f"open {options.out / 'index.html'}; for a stick: {options.out / 'geodl_course_slides.zip'}")
     except DeckError as error:
         sys.exit(str(error))

@@ -1,8 +1,10 @@
 """Decks: nothing of a slide gets lost on its pages, and what is missing on a machine is said plainly."""
 
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -94,6 +96,12 @@ def test_a_heading_within_a_slide_opens_a_page():
     assert (first["title"], second["title"], second["part"]) == ("1 · Part", "As a matrix", "1 · Part")
 
 
+def test_a_heading_at_the_end_of_a_cell_is_the_title_of_what_follows():
+    (*_, first, second) = pages(lecture(new_markdown_cell("More text.\n\n### As a matrix"), code(2)))
+    assert (first["title"], second["title"]) == ("1 · Part", "As a matrix")
+    assert [cell.source for cell in second["cells"][1:-1]] == [code(2).source]
+
+
 def test_results_of_every_kind_are_rendered(tmp_path):
     table = new_output("execute_result", data={"text/html": "<table><tr><td>0.61</td></tr></table>"})
     shown = new_output("display_data", data={"text/html": "<table><tr><td>0.62</td></tr></table>"})
@@ -102,7 +110,7 @@ def test_results_of_every_kind_are_rendered(tmp_path):
     printed = new_output("stream", text="equal to 6e-08")
     nbformat.write(lecture(code(5, [table, shown, value, printed, picture])), tmp_path / "99_title.ipynb")
     decks.build(tmp_path / "99_title.ipynb", tmp_path / "99_title.html")
-    text = (tmp_path / "99_title.html").read_text()
+    text = (tmp_path / "99_title.html").read_text("utf-8")
     assert all(text.count(f">{found}<") == 1 for found in ("0.61", "0.62"))
     assert "(8, 96, 32, 32)\nequal to 6e-08" in text
     assert text.count('<img alt="Picture: 1 · Part"') == text.count("data:image/png;base64," + BLUE) == 1
@@ -155,6 +163,30 @@ def test_a_file_that_fails_or_differs_is_refused(tmp_path, monkeypatch, returns,
 def test_a_lecture_without_a_notebook_is_named(tmp_path):
     with pytest.raises(SystemExit, match="no notebook 77"):
         decks.main(["77", "--out", str(tmp_path)])
+
+
+def test_one_deck_built_anew_stays_among_the_others_and_old_handouts_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(decks, "assets", lambda folder: None)
+    notebooks, out = tmp_path / "notebooks", tmp_path / "slides"
+    notebooks.mkdir()
+    out.mkdir()
+    for name in ("01_first", "02_second", "03_never_built"):
+        nbformat.write(lecture(), notebooks / f"{name}.ipynb")
+    where = ["--notebooks", str(notebooks), "--out", str(out)]
+    decks.main(["01", "02", *where])
+    for name in ("01_first", "02_second"):
+        (out / f"{name}.pdf").write_bytes(b"printed before")
+    for name in ("01_first.pdf", "02_second.html"):
+        os.utime(out / name, (1e9, 1e9))  # in 2001
+    assert "PDFs" not in capsys.readouterr().out
+    decks.main(["01", *where])
+    page = (out / "index.html").read_text("utf-8")
+    assert re.findall(r'href="([^"]+\.(?:html|pdf))"', page) == ["01_first.html", "02_second.html", "02_second.pdf"]
+    assert "6 (0.1 hours)" not in page and "12 (0.2 hours)" in page
+    with zipfile.ZipFile(out / "geodl_course_slides.zip") as packed:
+        names = {name.removeprefix("geodl_course_slides/") for name in packed.namelist()}
+    assert names == {"index.html", "01_first.html", "02_second.html", "02_second.pdf"}
+    assert "the PDFs of 01_first;" in capsys.readouterr().out
 
 
 def test_a_widget_is_its_picture_and_the_notes_name_its_cell():
