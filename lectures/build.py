@@ -115,7 +115,7 @@ def mirror(root, name):
     path = root / PACKAGE / (module.replace(".", "/") + ".py")
     if not path.exists():
         raise BuildError(f'mirror="{name}": there is no {PACKAGE}/{path.relative_to(root / PACKAGE)}')
-    text = path.read_text()
+    text = path.read_text("utf-8")
     found = [node for node in ast.parse(text).body if name_of(node) == wanted]
     if not found:
         raise BuildError(f'mirror="{name}": {path.relative_to(root)} defines no function, class or constant {wanted}')
@@ -162,7 +162,7 @@ def package_hash(root, sources):
         waiting |= imported(root, ast.parse(source))
     while waiting:
         path = waiting.pop()
-        trees[path] = ast.parse(path.read_text())
+        trees[path] = ast.parse(path.read_text("utf-8"))
         waiting |= imported(root, trees[path]) - trees.keys()
     return digest(*(f"{path.relative_to(root).as_posix()} {shape(trees[path])}" for path in sorted(trees)))
 
@@ -176,7 +176,7 @@ def mirrored(path):
 def called(root, name):
     """Names of the objects of ops and models that a mirrored object uses, in the form of `mirror`."""
     module, _, wanted = name.partition(":")
-    tree = ast.parse((root / PACKAGE / (module.replace(".", "/") + ".py")).read_text())
+    tree = ast.parse((root / PACKAGE / (module.replace(".", "/") + ".py")).read_text("utf-8"))
     known = {node.name: f"{module}:{node.name}" for node in tree.body if hasattr(node, "name")}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and re.match(rf"{PACKAGE}\.(ops|models)\b", node.module or ""):
@@ -204,7 +204,7 @@ def cells_of(path):
     """The cells of a percent-format source; a comment block before the first mark is dropped."""
     import jupytext
 
-    notebook = jupytext.reads(path.read_text(), fmt="py:percent")
+    notebook = jupytext.reads(path.read_text("utf-8"), fmt="py:percent")
     for cell in notebook.cells:
         cell.metadata.pop("lines_to_next_cell", None)
         cell.metadata.pop("lines_to_end_of_cell_marker", None)
@@ -254,7 +254,7 @@ def compose(root, path, edition):
     code = [re.sub(r"^[%!].*$", "", cell.source, flags=re.M) for cell in notebook.cells if cell.cell_type == "code"]
     code += [f"import {PACKAGE}.{name.partition(':')[0]}" for name in sorted(mirrored(path))]
     notebook.metadata["geodl_course"] = {
-        "lecture": digest(path.read_text()),
+        "lecture": digest(path.read_text("utf-8")),
         "package": package_hash(root, code),
         "edition": edition,
     }
@@ -452,7 +452,7 @@ def run(root, path):
     target = root / "build" / f"{path.stem}.ipynb"
     write(notebook, target)
     page = target.with_suffix(".html")
-    page.write_text(HTMLExporter().from_notebook_node(notebook)[0])
+    page.write_text(HTMLExporter().from_notebook_node(notebook)[0], "utf-8")
     print(f"written: {target.relative_to(root)} and {page.relative_to(root)}")
 
 

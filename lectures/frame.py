@@ -15,19 +15,19 @@ UNMEASURED = "not measured yet"
 
 def title_of(path):
     """The title of a lecture source: its first heading."""
-    found = re.search(r"^# # (.+)$", path.read_text(), re.M)
+    found = re.search(r"^# # (.+)$", path.read_text("utf-8"), re.M)
     return found[1] if found else path.stem
 
 
 def minutes_of(path):
     """Planned minutes of a lecture: the sum over its presenter notes, each of which starts with "(3 min)"."""
-    return sum(map(int, re.findall(r"^# \((\d+) min\)", path.read_text(), re.M)))
+    return sum(map(int, re.findall(r"^# \((\d+) min\)", path.read_text("utf-8"), re.M)))
 
 
 def costs_of(root, number):
     """Seconds and memory of lecture `number` in words, as `python -m tests.benchmarks.lectures` measured them last."""
     stored = root / "docs" / "results" / "lectures.json"
-    figures = json.loads(stored.read_text())["runs"][-1]["figures"].get(number) if stored.exists() else None
+    figures = json.loads(stored.read_text("utf-8"))["runs"][-1]["figures"].get(number) if stored.exists() else None
     if figures is None:
         return UNMEASURED
     seconds = max(5, 5 * round(figures["seconds"] / 5))  # rounded: a measurement repeated seldom changes the words

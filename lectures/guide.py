@@ -37,7 +37,7 @@ RESULTS = {  # lecture: words, and where in docs/results their figures stand (me
 def figure(root, name, *keys):
     """The mean over the stored runs of one figure of docs/results/NAME.json."""
     found = []
-    for run in json.loads((root / "docs" / "results" / f"{name}.json").read_text())["runs"]:
+    for run in json.loads((root / "docs" / "results" / f"{name}.json").read_text("utf-8"))["runs"]:
         value = run["figures"]
         for key in keys:
             value = value[key]
@@ -80,7 +80,7 @@ def texts(root):
     readme = {number: [str(minutes[number]), costs[number], result(root, number)] for number in minutes}
     instructors = {number: [str(minutes[number])] for number in minutes}
     columns = {"README.md": readme, "INSTRUCTORS.md": instructors}
-    return {name: renewed((root / name).read_text(), columns[name], minutes) for name in columns}
+    return {name: renewed((root / name).read_text("utf-8"), columns[name], minutes) for name in columns}
 
 
 def main(arguments=None):
@@ -89,11 +89,11 @@ def main(arguments=None):
     parser.add_argument("--root", type=Path, default=ROOT, help="the folder that holds lectures/ and docs/")
     options = parser.parse_args(arguments)
     wanted = texts(options.root)
-    old = [name for name, text in wanted.items() if (options.root / name).read_text() != text]
+    old = [name for name, text in wanted.items() if (options.root / name).read_text("utf-8") != text]
     if options.check:
         sys.exit("".join(f"{name}: its figures are out of date: run python lectures/guide.py\n" for name in old) or 0)
     for name in old:
-        (options.root / name).write_text(wanted[name])
+        (options.root / name).write_text(wanted[name], "utf-8")
     for number, path in lectures(options.root).items():
         print(f"{frame.title_of(path):<36} {frame.minutes_of(path):>3} min   {frame.costs_of(options.root, number)}")
 

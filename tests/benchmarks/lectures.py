@@ -78,7 +78,7 @@ def measure(path):
     with tempfile.TemporaryDirectory() as scratch:
         startup = Path(scratch) / "profile_default" / "startup"
         startup.mkdir(parents=True)
-        (startup / "measure.py").write_text(STARTUP)
+        (startup / "measure.py").write_text(STARTUP, "utf-8")
         measured = Path(scratch) / "measured.json"
         environment = {
             **os.environ,
@@ -96,7 +96,7 @@ def measure(path):
         seconds = time.perf_counter() - started
         if answer.returncode:
             sys.exit(f"{path.name} does not pass nbval:\n{answer.stdout[-3000:]}")
-        return {"seconds": seconds, **json.loads(measured.read_text())}
+        return {"seconds": seconds, **json.loads(measured.read_text("utf-8"))}
 
 
 def measure_import(repeats=9):

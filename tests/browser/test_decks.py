@@ -133,7 +133,7 @@ def test_every_page_fits_and_has_notes(name, folder, browser):
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
 def test_a_deck_names_nothing_outside_that_a_browser_would_load(name, folder):
-    text = (folder / f"{name}.html").read_text()
+    text = (folder / f"{name}.html").read_text("utf-8")
     loads = re.findall(r"""<(?:script|link|img|iframe|video|source)\b[^>]*?\b(?:src|href)=["']([^"']{0,80})""", text)
     assert loads
     assert not [address for address in loads if not address.startswith(("assets/", "data:image/"))]
