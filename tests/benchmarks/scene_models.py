@@ -11,13 +11,15 @@ Lecture 10 shows the table.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
+
+import torch
 
 from geodl_course import scenes
 from geodl_course.evaluation.maps import map_average_precision, map_scores
 from tests.benchmarks import results
+from tests.benchmarks.chip_sizes import peak
 from tests.benchmarks.scenes import EXTENT, KEPT, SCORE, SIZE, town, trained
 
 SYSTEMS = ("faster_rcnn", "ssd", "yolo_v1", "mask_rcnn", "unet_id")
@@ -28,16 +30,16 @@ def measure(system):
     """Map the town with one system → its figures."""
     raster, truth = town()
     folder = trained(system)
-    fixed = json.loads((folder / "model.json").read_text())["settings"].get("size")
+    fixed = json.loads((folder / "model.json").read_text("utf-8"))["settings"].get("size")
     how = {"size": None if fixed else SIZE, "score": 0.05, "progress": False}
     layer = scenes.map_scene(raster, folder, KEPT / f"{system}.gpkg", **how)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    gigabytes = peak(torch.device("cpu")) / 1e9
     layer, truth = (each[each["class"] == "building"].reset_index(drop=True) for each in (layer, truth))
     sure = layer[layer["score"] >= SCORE].reset_index(drop=True)
     seconds = layer.attrs["seconds"]
     figures = {"objects": len(truth), "windows": layer.attrs["size"], "seconds": seconds["all"],
                "model_seconds": seconds["model"],
-               "megapixels_per_second": EXTENT**2 / 1e6 / seconds["all"], "gigabytes": peak}  # fmt: skip
+               "megapixels_per_second": EXTENT**2 / 1e6 / seconds["all"], "gigabytes": gigabytes}  # fmt: skip
     kinds = {"boxes": lambda each: each.set_geometry(each.geometry.envelope)}
     if system in ("mask_rcnn", "unet_id"):
         kinds["outlines"] = lambda each: each

@@ -10,7 +10,6 @@ build/scenes. Lecture 10 shows the results.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from geodl_course.scenes.reading import corners, open_scene
 from geodl_course.training.checkpoints import read_data
 from tests.benchmarks import instances, results
 from tests.benchmarks.accuracy import fewer_empty
+from tests.benchmarks.chip_sizes import peak
 
 KEPT = results.ROOT / "build" / "scenes"
 SEED, EXTENT, SIZE, OVERLAP, SCORE = 1000, 4096, 256, 64, 0.5
@@ -180,7 +180,7 @@ def vrt(tile, extent):
         bands.append(f'<VRTRasterBand dataType="Byte" band="{band}">{"".join(parts)}</VRTRasterBand>')
     path = KEPT / f"{extent}.vrt"
     path.write_text(f'<VRTDataset rasterXSize="{extent}" rasterYSize="{extent}"><SRS>{crs.replace("<", "&lt;")}</SRS>'
-                    f"<GeoTransform>{place}</GeoTransform>{''.join(bands)}</VRTDataset>")
+                    f"<GeoTransform>{place}</GeoTransform>{''.join(bands)}</VRTDataset>", "utf-8")
     return path
 
 
@@ -196,7 +196,7 @@ def one(raster, model):
     run.model_of = lambda *which: lambda images: SimpleNamespace(per_image=lambda: [found] * len(images))
     start = time.perf_counter()
     scenes.map_scene(raster, model, size=SIZE, overlap=OVERLAP, progress=False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.perf_counter() - start)
+    print(peak(torch.device("cpu")) / 1e9, time.perf_counter() - start)
 
 
 def sahi():
