@@ -55,8 +55,9 @@ def fit_gan(
     generator that is kept is a running mean over about 1 / (1 - average) steps, since single steps differ much (Yazici
     et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model), called before the first and
     after every watch_every-th step, sees how far it is; its time does not count. Where a loss is no number any more,
-    training stops, says so, and keeps the history and the weights from before that step. All that is random in a step
-    comes from seed and the step. Raises ValueError for images or settings that do not fit. Lecture 08.
+    training stops, says so, and keeps the history; the network whose loss it was stays as it was before that update,
+    while the discriminator has moved by then where the loss is the generator's. All that is random in a step comes from
+    seed and the step. Raises ValueError for images or settings that do not fit. Lecture 08.
     """
     length = one_length(steps=steps, seconds=seconds)
     if not 0 <= average < 1:
