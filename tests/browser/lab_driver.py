@@ -64,7 +64,7 @@ def wait_for_server(address, server, log, seconds=60):
             return urllib.request.urlopen(address, timeout=5)
         except urllib.error.URLError:
             time.sleep(0.3)
-    raise AssertionError(f"JupyterLab did not come up:\n{log.read_text()[-2000:]}")
+    raise AssertionError(f"JupyterLab did not come up:\n{log.read_text('utf-8')[-2000:]}")
 
 
 @contextlib.contextmanager
@@ -194,6 +194,13 @@ def press(cell, label, key, times=1, words="", handle=0):
             cell.page.keyboard.press(key)
         wait_for_words(cell, words)
     return read_out_of(cell)
+
+
+def home(cell, label):
+    """Move a slider to its start, where it may stand already."""
+    handles(cell, label)[0].focus()
+    cell.page.keyboard.press("Home")
+    rest(cell)
 
 
 def drag(cell, label, far, words="", handle=0):

@@ -19,6 +19,7 @@ from lab_driver import (
     drag,
     follows,
     handles,
+    home,
     lab,
     opened,
     pick,
@@ -103,7 +104,7 @@ def test_a_lecture_shows_pictures_before_it_runs_and_inspectors_that_follow(brow
 
 
 def test_every_notebook_with_a_widget_is_opened():
-    sources = {path.stem for path in (ROOT / "lectures").glob("[0-9]*.py") if CALL.search(path.read_text())}
+    sources = {path.stem for path in (ROOT / "lectures").glob("[0-9]*.py") if CALL.search(path.read_text("utf-8"))}
     assert set(NOTEBOOKS) == sources and set(UNTRAINED) < sources
 
 
@@ -155,11 +156,13 @@ def test_lists_are_chosen_from_by_keyboard_and_mouse(live, label):
 
 
 def test_the_words_say_what_the_controls_were_set_to(live):
-    """The sliders stand where the test of all sliders left them: at their starts."""
+    """Whatever was moved before: where it matters, a slider goes to its start first."""
     cell = inspector(live, "anchors")
+    home(cell, "stride")
     press(cell, "stride", "ArrowRight", words="stride 8 px")
     press(cell, "row", "End", words="Cell (15,")
     cell = inspector(live, "nms")
+    home(cell, "step")
     press(cell, "step", "ArrowRight", times=2, words="Step 2 of")
     press(cell, "score ≥", "End", words="24 of 24 boxes lie below")
     cell = inspector(live, "grid")
