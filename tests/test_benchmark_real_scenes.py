@@ -54,13 +54,16 @@ def places(tmp_path, monkeypatch, which, system, chips):
     place = {"real": real, "towns": "blue", "system": system, "steps": 2, "resolution": 1.0,
              "scenes": lambda: square_scene(tmp_path)}  # fmt: skip
     monkeypatch.setattr(real_scenes, "PLACES", {which: place})
-    return [which, "--towns", towns]
+    monkeypatch.setattr(real_scenes, "TOWNS", towns)
+    return [which]
+
+
+def one_class(seed):
+    """The real chips (seed 0) know one class, towns know two."""
+    return tiny_chips(seed=seed).pick_classes(["red"]) if seed == 0 else tiny_chips(seed=seed)
 
 
 def test_three_models_map_the_scene_and_the_second_goes_on_from_the_first(tmp_path, monkeypatch, fits, capsys):
-    def one_class(seed):  # the real chips know one class, towns know two
-        return tiny_chips(seed=seed).pick_classes(["red"]) if seed == 0 else tiny_chips(seed=seed)
-
     words = places(tmp_path, monkeypatch, "ships", "faster_rcnn", one_class)
     real_scenes.main([*words, "--seeds", "0"])
     [run] = results.runs("real_scenes_ships")
@@ -96,6 +99,20 @@ def test_outlines_are_judged_where_the_model_gives_them(tmp_path, monkeypatch, f
     assert [train.masks for _, train, _ in fits] == [True, True]
     [run] = results.runs("real_scenes_buildings")
     assert set(run["figures"]) == {"steps", "fine_tuned"} and not list(results.folder().glob("*.geojson"))
+
+
+def test_another_set_of_towns_is_neither_read_from_what_is_kept_nor_mixed_with_it(tmp_path, monkeypatch, fits):
+    [which] = places(tmp_path, monkeypatch, "ships", "faster_rcnn", one_class)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = str(save_npz(folder / "1.npz", tiny_chips(seed=5)))  # of the same name, elsewhere
+    real_scenes.main([which, "--how", "zero_shot", "scratch"])
+    before = {path: path.read_bytes() for path in results.folder().iterdir()}
+    real_scenes.main([which, "--how", "zero_shot", "scratch", "--towns", other])
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len(fits) == 3  # the other towns, but not the real chips again
+    [added] = [path.stem for path in results.folder().glob("*.json") if path not in before]
+    assert added.startswith("real_scenes_ships_1_") and f"--towns {other} " in results.read(added)["command"]
 
 
 def test_only_sure_objects_count_but_the_rest_is_ranked(tmp_path):

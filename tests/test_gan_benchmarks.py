@@ -1,6 +1,7 @@
 """The generative benchmarks on tiny chips: what is trained, measured and stored. No figure is judged here."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -63,16 +64,25 @@ def test_a_turned_copy_of_a_training_chip_is_a_copy():
     assert generated.nearest_view(copies + 0.5, train).min() > 0.1
 
 
-def test_losses_are_measured_in_parts_or_all_at_once(stored):
+def test_losses_are_measured_in_parts_or_all_at_once(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(gan_losses, "DATA", stored)
     first = ["early", "wasserstein"]
     for parts in (first, ["coupling", "minimax"], ["non_saturating"]):
-        gan_losses.main(["--data", stored, "--steps", "6", "--only", *parts])
+        gan_losses.main(["--steps", "6", "--only", *parts])
     [run] = results.runs("gan_losses")
     assert {"steps", "early", "coupling", "side_by_side"} == set(run["figures"])
     assert list(run["figures"]["side_by_side"]) == list(run["figures"]["early"]) == list(gan_losses.LOSSES)
     assert run["figures"]["coupling"]["layer"] == 0 < run["figures"]["coupling"]["batch"]
     assert [len(rows) for rows in run["figures"]["early"].values()] == [6, 6, 6]
-    gan_losses.main(["--data", stored, "--steps", "5", "--only", "minimax"])  # other steps: nothing is mixed
+    (tmp_path / "other").mkdir()
+    for path in tmp_path.glob("*.npz"):
+        shutil.copy(path, tmp_path / "other")
+    other = str(tmp_path / "other" / "tiny.npz")
+    gan_losses.main(["--data", other, "--steps", "6", "--only", "coupling"])  # other chips: a file of their own
+    assert results.runs("gan_losses") == [run]
+    [name] = [path.stem for path in results.folder().glob("gan_losses_tiny_*.json")]
+    assert set(results.runs(name)[0]["figures"]) == {"steps", "side_by_side", "coupling"}
+    gan_losses.main(["--steps", "5", "--only", "minimax"])  # other steps: nothing is mixed
     assert list(results.runs("gan_losses")[0]["figures"]["side_by_side"]) == ["minimax"]
 
 

@@ -20,7 +20,7 @@ from geodl_course.training import adversarial
 from geodl_course.training.adversarial import discriminator_step, fit_gan
 from tests.benchmarks import generated, results
 
-STEPS, EARLY, SIDE = 400, 60, 32
+DATA, STEPS, EARLY, SIDE = "coast", 400, 60, 32
 MODEL, FIT = {"width": 32}, {"batch_size": 16, "lr": 5e-4, "average": 0.999}  # the same for each loss
 NORM = {"minimax": "batch", "non_saturating": "batch", "wasserstein": "layer"}
 PARTS = ("early", "coupling", *LOSSES)
@@ -83,31 +83,33 @@ def played(name, data, yard, seed, steps=STEPS):
     return {**figures, "seconds": history.seconds, "diverged": history.diverged, "losses": history.steps[::every]}
 
 
-def kept(seed, steps):
+def kept(name, seed, steps):
     """What is stored of a seed, measured with as many steps, so that other parts can be added to it → figures."""
-    same = [run["figures"] for run in results.runs("gan_losses") if run["seed"] == seed]
+    same = [run["figures"] for run in results.runs(name) if run["seed"] == seed]
     return same[0] if same and same[0]["steps"] == steps else {"steps": steps, "side_by_side": {}}
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gan_losses", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="coast")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help="of the generator, with each loss")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure now")
     chosen = parser.parse_args(arguments)
-    command, data = f"python -m tests.benchmarks.gan_losses --steps {chosen.steps}", open_coarse(chosen.data)
+    name, data = results.name_for("gan_losses", chosen.data, DATA), open_coarse(chosen.data)
+    command = f"python -m tests.benchmarks.gan_losses --steps {chosen.steps}"
+    command += "" if chosen.data == DATA else f" --data {chosen.data}"
     yard = generated.yardstick(generated.classifier_for(data)[0], data) if {*LOSSES} & {*chosen.only} else None
     for part in chosen.only:  # each is stored at once: what comes after may be stopped
-        figures = kept(chosen.seed, chosen.steps)
+        figures = kept(name, chosen.seed, chosen.steps)
         if part == "early":
             figures[part] = early(data, chosen.seed, min(EARLY, chosen.steps))
         elif part == "coupling":
             figures[part] = coupling(data, chosen.seed)
         else:
             sides = figures["side_by_side"] | {part: played(part, data, yard, chosen.seed, chosen.steps)}
-            figures["side_by_side"] = {name: sides[name] for name in LOSSES if name in sides}  # always in this order
-        results.store("gan_losses", figures, command, chosen.seed)
+            figures["side_by_side"] = {loss: sides[loss] for loss in LOSSES if loss in sides}  # always in this order
+        results.store(name, figures, command, chosen.seed)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from tests.benchmarks import results
 from tests.benchmarks.accuracy import fewer_empty
 
 KEPT = results.ROOT / "build" / "scenes"
+TOWNS = "towns"  # another set is kept and stored under a name of its own
 BANDS = ["red", "green", "blue"]
 HOWS = ("zero_shot", "fine_tuned", "scratch")
 SIZE, OVERLAP, SCORE, LEAST, LOOSE = 128, 64, 0.5, 0.05, 0.3
@@ -55,9 +56,10 @@ def open_chips(name, system, classes=None):
     return fewer_empty(chips.pick_classes(classes) if classes else chips, EMPTY)
 
 
-def trained(which, how, seed, towns="towns"):
+def trained(which, how, seed, towns):
     """Folder of one of the three models of a place, trained where it is not kept."""
-    folder, place = KEPT / f"real_{which}_{how}_{seed}", PLACES[which]
+    learns_from = TOWNS if how == "scratch" else towns  # scratch sees no town
+    folder, place = KEPT / results.name_for(f"real_{which}_{how}_{seed}", learns_from, TOWNS), PLACES[which]
     if (folder / "model.safetensors").exists():
         return folder
     chips = open_chips(place["real"], place["system"])
@@ -76,7 +78,7 @@ def trained(which, how, seed, towns="towns"):
     return training.save_model(model.cpu().eval(), folder, info)
 
 
-def measure(which, how, seed, towns="towns"):
+def measure(which, how, seed, towns):
     """Map the scenes of a place with one model → its figures, the layers put together."""
     model, layers, truths = trained(which, how, seed, towns), [], []
     for number, (raster, truth) in enumerate(PLACES[which]["scenes"]()):
@@ -86,7 +88,7 @@ def measure(which, how, seed, towns="towns"):
         truths.append(truth)
     layer, truth = (pd.concat(each, ignore_index=True) for each in (layers, truths))
     if which == "ships" and seed == 0:
-        keep_layer(layer[layer["score"] >= SCORE], how)
+        keep_layer(layer[layer["score"] >= SCORE], results.name_for(f"real_scenes_ships_{how}", towns, TOWNS))
     return rated(layer, truth)
 
 
@@ -98,9 +100,9 @@ def rated(layer, truth):
             **map_scores(sure, truth).loc["all"].to_dict(), f"f1_iou_{LOOSE}": loose}  # fmt: skip
 
 
-def keep_layer(layer, how):
+def keep_layer(layer, name):
     """Ships found in Busan beside the results, in degrees, as GeoJSON wants them."""
-    path = results.folder() / f"real_scenes_ships_{how}.geojson"
+    path = results.folder() / f"{name}.geojson"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_geojson(layer, path, None, None)
 
@@ -110,11 +112,12 @@ def main(arguments=None):
     parser.add_argument("which", choices=PLACES)
     parser.add_argument("--how", nargs="+", choices=HOWS, default=HOWS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--towns", default="towns", help="a data set's name, a chip folder or an .npz")
+    parser.add_argument("--towns", default=TOWNS, help="a data set's name, a chip folder or an .npz")
     chosen = parser.parse_args(arguments)
     KEPT.mkdir(parents=True, exist_ok=True)
-    name = f"real_scenes_{chosen.which}"
-    command = f"{COMMAND} {chosen.which} --seeds {' '.join(map(str, chosen.seeds))}"
+    name = results.name_for(f"real_scenes_{chosen.which}", chosen.towns, TOWNS)
+    towns = "" if chosen.towns == TOWNS else f" --towns {chosen.towns}"
+    command = f"{COMMAND} {chosen.which}{towns} --seeds {' '.join(map(str, chosen.seeds))}"
     for seed in chosen.seeds:
         known = [run["figures"] for run in results.runs(name) if run["seed"] == seed]
         figures = {"steps": PLACES[chosen.which]["steps"], **(known[0] if known else {})}

@@ -7,6 +7,7 @@ A run of a seed that is stored already replaces it, so seeds can be measured one
 is then the one that measures all of them.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -48,6 +49,16 @@ def store(name, figures, command, seed=None):
     return path
 
 
+def name_for(name, data, usual):
+    """NAME for what is measured on the usual data set; on another one NAME_DATA, a folder or file by its whole path."""
+    if data == usual:
+        return name
+    place = Path(data)
+    if not place.exists():  # a registered data set
+        return f"{name}_{data}"
+    return f"{name}_{place.stem}_{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:6]}"
+
+
 def circumstances():
     """What a figure depends on besides the seed."""
     import torch
@@ -78,7 +89,7 @@ def device():
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    lines = cpus.read_text("utf-8").splitlines() if cpus.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
