@@ -30,10 +30,12 @@ def map_it(scene, out, model, processes, **settings):
     """Map the scene → what to tell: how much was found where, and which windows could not be read."""
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import nullcontext
+    from multiprocessing import get_context
 
     from geodl_course.scenes import map_scene
 
-    with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as executor:
+    apart = get_context("spawn")  # a fork after torch has run may hang
+    with ProcessPoolExecutor(processes, mp_context=apart) if processes > 1 else nullcontext() as executor:
         layer = map_scene(scene, model, out, executor=executor, **settings)
     told = layer.attrs
     failed = [f"not read: {[round(x, 2) for x in one['bounds']]} ({one['why']})" for one in told["failed"]]

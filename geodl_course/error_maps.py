@@ -12,7 +12,8 @@ import torch
 from geodl_course.models.vae_scores import error_map
 from geodl_course.scenes.merging import cores
 from geodl_course.scenes.rasters import write_raster
-from geodl_course.scenes.reading import corners, files_of, open_scene, read_ahead
+from geodl_course.scenes.reading import corners, open_scene, read_ahead
+from geodl_course.scenes.run import refuse_scene
 from geodl_course.scenes.whole import whole
 
 
@@ -31,8 +32,7 @@ def write_error_map(scene, model, info, out, overlap=32, batch_size=64, progress
     out, size = Path(out), model.settings["size"]
     data = {name: getattr(info, name) for name in ("bands", "mean", "std", "resolution")}
     place, failed, was = open_scene(scene, data), {}, model.training
-    if out.resolve() in [Path(path).resolve() for path in files_of(scene)]:
-        raise ValueError(f"{out} is the scene itself: give the map another name")
+    refuse_scene(scene, out)
     names, told = ["error", *(f"error in {name}" for name in info.bands)], "squared standard deviations of each band"
     strips = error_strips(place, data, model.eval(), (size, overlap, batch_size), failed, progress)
     try:

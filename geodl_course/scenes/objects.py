@@ -49,8 +49,9 @@ def place_objects(found, corner, size, scene, valid=None):
     object whose centre has no data (valid (size, size) False) is dropped.
     """
     row, col = corner
-    boxes = found["boxes"].double().numpy().clip(0, np.tile([min(size, scene[1] - col), min(size, scene[0] - row)], 2))
-    shapes = outlines(found["masks"], found["scores"]) if "masks" in found else shapely.box(*boxes.T)
+    wide, high = min(size, scene[1] - col), min(size, scene[0] - row)
+    boxes = found["boxes"].double().numpy().clip(0, np.tile([wide, high], 2))
+    shapes = outlines(found["masks"][:, :high, :wide], found["scores"]) if "masks" in found else shapely.box(*boxes.T)
     x, y = ((boxes[:, i] + boxes[:, i + 2]) / 2 for i in (0, 1))
     keep = ~shapely.is_empty(shapes) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     if valid is not None:

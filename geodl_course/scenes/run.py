@@ -1,9 +1,11 @@
 """map_scene: any of the course's models over a scene of any size, in blocks of windows that can be done anywhere."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import time
+import warnings
 from concurrent.futures import as_completed
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import torch
 from geodl_course.scenes.merging import cores, keep_core, merge_parts, suppress
 from geodl_course.scenes.objects import join, place_objects
 from geodl_course.scenes.output import check_ending, layer_of, write_layer
-from geodl_course.scenes.reading import corners, files_of, open_scene, read_ahead
-from geodl_course.scenes.work import Block, Job, begin, open_work, read_block, write_block
+from geodl_course.scenes.reading import corners, open_scene, read_ahead
+from geodl_course.scenes.whole import refuse_open
+from geodl_course.scenes.work import Block, Job, begin, open_work, read_block, sources_of, write_block
 from geodl_course.training import load_model, save_model
 from geodl_course.training.checkpoints import read_data
 
@@ -39,8 +42,9 @@ def map_scene(
 
     out: .gpkg, .geojson, .json (COCO) or .tif (the best score over each pixel, a band a class) to write; an older file
     is replaced when the new one is whole. An interrupted run with `out` goes on where it stopped. executor: any
-    concurrent.futures.Executor, such as a ProcessPoolExecutor or what dask.distributed's client.get_executor()
-    returns; the result is the same as without.
+    concurrent.futures.Executor, such as what dask.distributed's client.get_executor() returns or a ProcessPoolExecutor
+    (with mp_context=multiprocessing.get_context("spawn"): a fork after torch has run may hang); the result is the same
+    as without. What it fails to do is done in this process, with a warning.
 
     The layer's attrs hold size and number of windows, failed (bounds and reason of those that could not be read),
     pixels, seconds of reading, model, shapes, merging, writing and all. Raises ValueError for a raster, model or output
@@ -91,8 +95,14 @@ def check_output(raster, out, merge):
         raise ValueError(f"{out.parent} is no folder that can be written to. Make it, or choose another output")
     if out.is_dir() or (out.exists() and not os.access(out, os.W_OK)):
         raise ValueError(f"{out} is a folder or may not be replaced. Remove it, or choose another output")
-    if out.resolve() in [Path(path).resolve() for path in files_of(raster)]:
-        raise ValueError(f"{out} is the scene itself: give the map another name")
+    refuse_open(out)
+    refuse_scene(raster, out)
+
+
+def refuse_scene(raster, out):
+    """Raise ValueError where `out` is a file that the scene is read from, such as one that a VRT names."""
+    if Path(out).resolve() in {path.resolve() for path in sources_of(raster)}:
+        raise ValueError(f"{out} is the scene itself, or a file of it: give the map another name")
 
 
 def make_job(raster, model, info, bands, size, score, batch_size, device, folder):
@@ -102,12 +112,12 @@ def make_job(raster, model, info, bands, size, score, batch_size, device, folder
             raise ValueError("a model alone does not say which bands it takes: give info=train.info, or its checkpoint")
         model = save_model(model.eval(), folder / "model", info)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    data, weights = read_data(model), weights_of(model)
+    data, version = read_data(model), version_of(model)
     scene = open_scene(raster, data, bands)
-    built = model_of(str(model), weights, device, score)  # a damaged one is refused before any window is read
+    built = model_of(str(model), version, device, score)  # a damaged one is refused before any window is read
     size = window_size(size, getattr(built, "settings", {}), data)
     batch_size = batch_size or (max(1, CACHED // size**2) if device == "cpu" else 16)
-    return Job(scene, str(model), weights, data, size, batch_size, score, device)
+    return Job(scene, str(model), version, data, size, batch_size, score, device)
 
 
 def window_size(size, settings, data):
@@ -128,15 +138,16 @@ def window_size(size, settings, data):
     return max(sides)
 
 
-def weights_of(folder):
+def version_of(folder):
+    """SHA-256 of a checkpoint's settings and weights: with other settings the same weights find something else."""
     path = Path(folder) / "model.safetensors"
     if not path.exists():
         raise ValueError(f"{path} is missing: bring the whole folder, or train again")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(path.with_name("model.json").read_bytes() + path.read_bytes()).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
-def model_of(folder, weights, device, score):
+def model_of(folder, version, device, score):
     """The checkpoint's model, kept for the next block that this process does.
 
     A detector leaves out what scores under `score` before suppression and masks, since it could drop nothing better;
@@ -151,7 +162,7 @@ def model_of(folder, weights, device, score):
 
 def do_block(job, at, told=lambda number: None):
     """Find the objects in the windows with corners `at`, telling how many of them are done → Block."""
-    model = model_of(job.model, job.weights, job.device, job.score)
+    model = model_of(job.model, job.version, job.device, job.score)
     block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
     coming = read_ahead(job.scene, batches, job.size, job.data)
@@ -199,33 +210,46 @@ def do_blocks(job, blocks, executor, work, progress):
     waiting = {i: at for i, at in enumerate(blocks) if i not in done}
     before = sum(counts[i] for i in done)
     with tqdm(total=sum(counts), initial=before, desc="windows", unit=" windows", disable=not progress) as bar:
-        for i, block in results(job, waiting, executor, bar.update):
-            write_block(work, i, block)
-            done[i] = block
+        with contextlib.closing(results(job, waiting, executor, bar.update)) as coming:
+            for i, block in coming:
+                write_block(work, i, block)
+                done[i] = block
     return [done[i] for i in range(len(blocks))]
 
 
 def results(job, blocks, executor, told):
     """Yield (number, Block) as they get done. What an executor fails to do is tried once more, in this process."""
-    again = blocks
+    left = dict(blocks)
     if executor:
-        again, running = {}, {}
+        for i, block in elsewhere(job, blocks, executor):
+            told(len(left.pop(i)))
+            yield i, block
+    for i, at in left.items():
+        yield i, do_block(job, at, told)
+
+
+def elsewhere(job, blocks, executor):
+    """Yield (number, Block) of what executor does; warn of the rest. No more is begun when the caller stops asking."""
+    running, why = {}, []
+    try:
         for i, at in blocks.items():
             try:
                 running[executor.submit(do_block, job, at)] = i
-            except Exception:  # a pool whose process was killed takes no more work
-                again[i] = at
+            except Exception as error:  # a pool whose process was killed takes no more work
+                why.append(error)
         for future in as_completed(running):
-            i = running[future]
             try:
                 block = future.result()
-            except Exception:
-                again[i] = blocks[i]
+            except Exception as error:
+                why.append(error)
             else:
-                told(len(blocks[i]))
-                yield i, block
-    for i, at in again.items():
-        yield i, do_block(job, at, told)
+                yield running[future], block
+    finally:
+        for future in running:
+            future.cancel()
+    if why:
+        warnings.warn(f"the executor failed to do {len(why)} of {len(blocks)} blocks of windows; they are done in this "
+                      f"process, one after the other ({type(why[0]).__name__}: {why[0]})", stacklevel=2)
 
 
 def summary(done, job, at, times):

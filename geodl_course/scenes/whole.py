@@ -9,6 +9,7 @@ from pathlib import Path
 def whole(out):
     """The path to write to in place of out; when the block ends well it takes out's place, else nothing is left."""
     out = Path(out)
+    refuse_open(out)
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     clear(part)  # of a run that was killed
     try:
@@ -17,6 +18,14 @@ def whole(out):
             os.replace(part, out)
     finally:
         clear(part)
+
+
+def refuse_open(out):
+    """Raise OSError while another program has the GeoPackage `out` open: its journal would spoil the new one."""
+    journal = Path(f"{out}-wal")
+    if journal.exists():
+        raise OSError(f"{out} is open in another program, such as QGIS ({journal.name} is beside it): close it there, "
+                      "or choose another output")  # fmt: skip
 
 
 def clear(part):

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from geodl_course.scenes import objects as objects_file
 from geodl_course.scenes.objects import Objects
-from geodl_course.scenes.reading import Scene, files_of
+from geodl_course.scenes.reading import Scene, files_of, open_source
 from geodl_course.training.checkpoints import blame, replace_file
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a block of windows needs to be done, wherever it is done. model: folder of the checkpoint; weights:
-    SHA-256 of its weights; data: which images it takes (classes, bands, mean, std, resolution)."""
+    """All that a block of windows needs to be done, wherever it is done. model: folder of the checkpoint; version:
+    SHA-256 of its settings and weights; data: which images it takes (classes, bands, mean, std, resolution)."""
 
     scene: Scene
     model: str
-    weights: str
+    version: str
     data: dict
     size: int
     batch_size: int
@@ -38,14 +38,39 @@ class Block:
     windows: int
 
 
+def sources_of(raster):
+    """A raster, or several → set of the paths of all files that they read: a VRT's with those that it names, and so on.
+
+    Raises ValueError for what is no raster.
+    """
+    top = files_of(raster)
+    found, new = set(), top
+    while new:
+        found |= set(new)
+        named = set()
+        for path in new:
+            with contextlib.nullcontext() if path in top else contextlib.suppress(ValueError):  # read_window tells it
+                with open_source(path) as source:
+                    named |= set(source.files)
+        found |= {path for path in named if not path.lower().endswith(".vrt")}
+        new = named - found
+    return {Path(path) for path in found}
+
+
 @contextlib.contextmanager
 def open_work(out):
-    """Folder for what is done before the map `out` is whole: OUT.parts, which an interrupted run finds again."""
+    """Folder for what is done before the map `out` is whole: OUT.parts, which an interrupted run finds again.
+
+    Raises ValueError where this name is taken by what no run has begun.
+    """
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
         return
     folder = Path(f"{out}.parts")
+    if folder.exists() and not (folder / "job.json").exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is no map begun here, and this name is needed for the work: move it, or choose "
+                         "another output")
     folder.mkdir(exist_ok=True)
     whole = False
     try:
@@ -58,11 +83,12 @@ def open_work(out):
 
 def begin(folder, job, overlap):
     """Note in folder what is being done; raises ValueError where something else was begun there."""
-    note, files = folder / "job.json", [Path(path) for path in files_of(job.scene.path)]
+    note, files = folder / "job.json", sorted(sources_of(job.scene.path))
+    files = [path for path in files if not path.name.endswith(".aux.xml")]  # a GIS that opens the scene writes these
     states = [path.stat() for path in files if path.exists()]  # /vsicurl/ and other names of GDAL are no files
-    said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "overlap": overlap, "model": None,
+    said = {**asdict(job), "scene": job.scene.path, "bands": job.scene.bands, "overlap": overlap, "model": job.version,
             "changed": [state.st_mtime for state in states], "bytes": [state.st_size for state in states],
-            "device": None}  # fmt: skip
+            "version": None, "device": None}  # fmt: skip
     said = json.loads(json.dumps(said))
     if note.exists():
         with blame(note, f"is damaged: delete {folder} to begin again"):

@@ -46,3 +46,12 @@ def test_faults_are_one_line_and_leave_nothing(tmp_path, trained):
     done = call(path, tmp_path / "map.gpkg", "--model", trained, "--bands", 1)
     assert done.returncode == 2 and "damaged or of another model" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "map.gpkg").exists()
+
+
+def test_two_processes_do_the_work_and_find_the_same(tmp_path, trained):
+    path = write(tmp_path / "scene.tif", np.random.default_rng(0).integers(0, 255, (100, 120), dtype=np.uint8))
+    given = "--model", trained, "--size", 64, "--overlap", 16, "--score", 0, "--batch-size", 1
+    one, two = (call(path, tmp_path / f"map{n}.gpkg", *given, "--processes", n) for n in (1, 2))
+    assert two.returncode == one.returncode == 0 and "done in this process" not in two.stderr, two.stderr
+    first, second = (geopandas.read_file(tmp_path / f"map{n}.gpkg") for n in (1, 2))
+    assert len(first) > 0 and first.equals(second)

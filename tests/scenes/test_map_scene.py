@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sqlite3
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 
 import geopandas
 import numpy as np
@@ -181,17 +181,6 @@ def test_unreadable_windows_are_reported_and_the_rest_is_done(tmp_path, monkeypa
     layer = scenes.map_scene(path, checkpoint(tmp_path / "model"), **SMALL)
     assert in_pixels(layer) == [(150, 10, 160, 20)]
     assert [one["bounds"][0] for one in layer.attrs["failed"]] == [500000, 500000 + 24]  # windows at 0 and 48
-
-
-@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
-def test_an_executor_gives_the_same(tmp_path, monkeypatch, pool):
-    boxes = apart(np.random.default_rng(2), 260, 260)
-    path, model = write(tmp_path / "scene.tif", patches(260, 260, boxes)), checkpoint(tmp_path / "model")
-    monkeypatch.setattr(run, "BLOCK", 1)
-    alone = scenes.map_scene(path, model, **SMALL)
-    with pool(2) as executor:
-        layer = scenes.map_scene(path, model, executor=executor, **SMALL)
-    assert layer.equals(alone)
 
 
 class Deadly:
