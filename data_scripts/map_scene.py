@@ -27,7 +27,7 @@ def main(arguments=None):
 
 
 def map_it(scene, out, model, processes, **settings):
-    """Map the scene → what to tell: how much was found where, and which windows could not be read."""
+    """Map the scene → what to tell: how much was found where, and which windows failed."""
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import nullcontext
     from multiprocessing import get_context
@@ -38,7 +38,7 @@ def map_it(scene, out, model, processes, **settings):
     with ProcessPoolExecutor(processes, mp_context=apart) if processes > 1 else nullcontext() as executor:
         layer = map_scene(scene, model, out, executor=executor, **settings)
     told = layer.attrs
-    failed = [f"not read: {[round(x, 2) for x in one['bounds']]} ({one['why']})" for one in told["failed"]]
+    failed = [f"not mapped: {[round(x, 2) for x in one['bounds']]} ({one['why']})" for one in told["failed"]]
     speed = told["pixels"] / told["seconds"]["all"] / 1e6
     return "\n".join([f"{len(layer)} objects in {told['windows']} windows, {told['seconds']['all']:.1f} s, "
                       f"{speed:.2f} megapixels a second: {out}", *failed])  # fmt: skip

@@ -46,9 +46,9 @@ def map_scene(
     (with mp_context=multiprocessing.get_context("spawn"): a fork after torch has run may hang); the result is the same
     as without. What it fails to do is done in this process, with a warning.
 
-    The layer's attrs hold size and number of windows, failed (bounds and reason of those that could not be read),
-    pixels, seconds of reading, model, shapes, merging, writing and all. Raises ValueError for a raster, model or output
-    that does not fit, OSError for a disk that does not take it.
+    The layer's attrs hold size and number of windows, failed (bounds and reason of those that could not be read or in
+    which the model failed, twice each), pixels, seconds of reading, model, shapes, merging, writing and all. Raises
+    ValueError for a raster, model or output that does not fit, OSError for a disk that does not take it.
     """
     start = time.perf_counter()
     check_output(raster, out, merge)
@@ -161,26 +161,35 @@ def model_of(folder, version, device, score):
 
 
 def do_block(job, at, told=lambda number: None):
-    """Find the objects in the windows with corners `at`, telling how many of them are done → Block."""
+    """Find the objects in the windows with corners `at`, telling how many of them are done → Block.
+
+    Raises what the model raises if it fails in every window: then it is no fault of theirs.
+    """
     model = model_of(job.model, job.version, job.device, job.score)
     block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
-    coming = read_ahead(job.scene, batches, job.size, job.data)
+    coming, errors = read_ahead(job.scene, batches, job.size, job.data), []
     for batch in batches:
         images, valid, placed, failed = clock(block, "reading", next, coming)
         block.failed |= failed
         block.windows += len(images)
         if images:
-            found = clock(block, "model", look, model, images, job)
-            block.objects += clock(block, "shapes", placed_all, found, placed, valid, job)
+            found = list(zip(clock(block, "model", look_twice, model, images, job), placed, valid, strict=True))
+            wrong = {corner: one for one, corner, _ in found if isinstance(one, Exception)}
+            block.failed |= {corner: f"the model failed: {' '.join(str(one).split())}" for corner, one in wrong.items()}
+            errors += wrong.values()
+            found = [one for one in found if one[1] not in wrong]
+            block.objects += clock(block, "shapes", placed_all, found, job)
         told(len(batch))
+    if errors and len(errors) == block.windows:
+        raise errors[0]
     block.objects = join(block.objects)
     return block
 
 
-def placed_all(found, placed, valid, job):
+def placed_all(found, job):
     extent = (job.scene.height, job.scene.width)
-    return [place_objects(*one, job.size, extent, held) for *one, held in zip(found, placed, valid, strict=True)]
+    return [place_objects(*one, job.size, extent, held) for *one, held in found]
 
 
 def clock(block, kind, work, *arguments):
@@ -189,6 +198,21 @@ def clock(block, kind, work, *arguments):
     result = work(*arguments)
     block.seconds[kind] += time.perf_counter() - start
     return result
+
+
+def look_twice(model, images, job):
+    """What `look` says of each image; if the model fails, each is tried once more alone → list of dicts or errors."""
+    try:
+        return look(model, images, job)
+    except Exception:  # a model's errors come in many kinds
+        return [look_alone(model, image, job) for image in images]
+
+
+def look_alone(model, image, job):
+    try:
+        return look(model, [image], job)[0]
+    except Exception as error:
+        return error
 
 
 @torch.no_grad()

@@ -198,3 +198,26 @@ def test_a_mask_beyond_the_scene_is_cut_off():
     found = {"boxes": boxes, "masks": masks, "scores": torch.tensor([0.9, 0.8]), "labels": torch.ones(2).long()}
     objects = place_objects(found, (0, 0), 64, (30, 40))
     assert [shape.bounds for shape in objects.shapes] == [(20, 10, 40, 30)]
+
+
+class Fails(Blobs):
+    """Blobs that fails where a window holds a pixel of 255."""
+
+    def forward(self, images):
+        if (images == 255).any():
+            raise RuntimeError("no such\nvalue")
+        return super().forward(images)
+
+
+def test_a_window_in_which_the_model_fails_is_told_and_the_rest_is_done(tmp_path, monkeypatch):
+    image = patches(64, 208, [(3, 3, 9, 9), (150, 3, 160, 9)])  # windows at 0, 48, 96, 144, in one batch
+    image[60, 60] = 255
+    path, model = write(tmp_path / "scene.tif", image), checkpoint(tmp_path / "model")
+    monkeypatch.setattr(run, "model_of", lambda *which: Fails(True))
+    layer = scenes.map_scene(path, model, **SMALL)
+    assert [one["bounds"][0] for one in layer.attrs["failed"]] == [500000, 500024]
+    assert {one["why"] for one in layer.attrs["failed"]} == {"the model failed: no such value"}
+    assert layer.total_bounds[0] == 500075 and len(layer) == 1
+    image[:, ::40] = 255
+    with pytest.raises(RuntimeError, match="no such"):
+        scenes.map_scene(write(path, image), model, **SMALL)
