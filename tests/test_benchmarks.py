@@ -82,8 +82,10 @@ def test_whatever_is_stored_has_a_row():
     one = {"frechet": 3.0, "recall": 0.25, "diverged": None}
     gone = {"diverged": "step 3: the loss is nan", "seconds": 1.0}
     losses = {"minimax": one, "wasserstein": gone}
-    collapse = {"1": {"recall": 0.5}, "10": {"recall": 0.0}}
-    results.store("gan_losses", {"side_by_side": losses, "collapse": collapse}, "python -m l", 0)
+    results.store("gan_losses", {"side_by_side": losses}, "python -m l", 0)
+    for seed, gone_to in ((0, 0.0), (1, 0.1)):
+        figures = {"before": {"recall": 0.5}, "judge frozen": {"recall": gone_to}, "steps": 150}
+        results.store("gan_collapse", figures, "python -m c --seeds", seed)
     ways = {"code search": {"red": 0.5}, "code search, blended": {"red": 0.25}, "smooth from the edge": {"red": 0.3}}
     for data in ("coast", "sentinel_coast"):
         results.store(f"gan_gaps_{data}", {**ways, "chips": 9}, "python -m g --seeds", 0)
@@ -95,7 +97,8 @@ def test_whatever_is_stored_has_a_row():
     results.store("coast_spectra", {"land": pair, "water": pair}, "python -m c")
     printed = table.rendered()
     for words in ("80% (seeds 0: 80%) | yes", "0.93 | yes", "minimax 3.00 / 0.25, wasserstein diverged | -",
-                  "1: 0.50, 10: 0.00 | -", "code search, blended 0.2500, smooth from the edge 0.3000 (seeds 0) | yes",
+                  "before 0.50 (0.50, 0.50), judge frozen 0.05 (0.00, 0.10) (seeds 0 1) | -",
+                  "code search, blended 0.2500, smooth from the edge 0.3000 (seeds 0) | yes",
                   "with made-up chips 0.600, with real chips without labels 0.800 (seeds 0) | **no**",
                   "red 0.100 / 0.200, MNDWI -0.100 / -0.200 | -",
                   "| something_new | - | [its figures](results/something_new.json) | - |"):
