@@ -358,7 +358,7 @@ _ = vae_plots.show_strips({"from chip to chip": way_between(model, *ends, steps=
 runs, sheet = stored("vae_samples_coast"), result_file("vae_samples_coast.png")
 ways = [name for name, one in runs[0].items() if isinstance(one, dict)] if runs else []
 if sheet:
-    _ = gan_plots.show_sheet(plt.imread(sheet), ["real", *ways])
+    _ = gan_plots.show_sheet(plt.imread(sheet)[:, :265], ["real", *ways])        # the first four of each
     plt.show()
 pd.DataFrame({way: {key: np.mean([run[way][key] for run in runs]) for key in ("frechet", "closed", "precision", "recall")}
               for way in ways}).T.round(2)
