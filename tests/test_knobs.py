@@ -1,7 +1,9 @@
 """The knob cell of each lecture runs under both budgets: no machine of the tests would otherwise ever meet full."""
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from test_build import builder
 from test_notebooks import LECTURES
 
@@ -27,9 +29,12 @@ def chip_folder(folder, train):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Towns as many as made by default; any other set with as few chips as large ones are."""
+    """Towns as many as made by default, and the reference of a scene; any other set with as few chips as large ones are."""
     place = tmp_path_factory.mktemp("knobs")
     few, many = chip_folder(place / "few", 48), chip_folder(place / "many", 768)
+    (place / "towns_scenes").mkdir()
+    house = geopandas.GeoDataFrame({"type": ["building"]}, geometry=[shapely.box(0, 0, 9, 9)], crs="EPSG:26917")
+    house.to_file(place / "towns_scenes" / "scene_3.gpkg")
     return lambda name: many if name == "towns" else few
 
 

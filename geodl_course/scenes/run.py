@@ -168,19 +168,21 @@ def do_block(job, at, told=lambda number: None):
     model = model_of(job.model, job.version, job.device, job.score)
     block = Block([], {}, {"reading": 0.0, "model": 0.0, "shapes": 0.0}, 0)
     batches = [at[i : i + job.batch_size] for i in range(0, len(at), job.batch_size)]
-    coming, errors = read_ahead(job.scene, batches, job.size, job.data), []
-    for batch in batches:
-        images, valid, placed, failed = clock(block, "reading", next, coming)
-        block.failed |= failed
-        block.windows += len(images)
-        if images:
-            found = list(zip(clock(block, "model", look_twice, model, images, job), placed, valid, strict=True))
-            wrong = {corner: one for one, corner, _ in found if isinstance(one, Exception)}
-            block.failed |= {corner: f"the model failed: {' '.join(str(one).split())}" for corner, one in wrong.items()}
-            errors += wrong.values()
-            found = [one for one in found if one[1] not in wrong]
-            block.objects += clock(block, "shapes", placed_all, found, job)
-        told(len(batch))
+    errors = []
+    with contextlib.closing(read_ahead(job.scene, batches, job.size, job.data)) as coming:  # the file, too
+        for batch in batches:
+            images, valid, placed, failed = clock(block, "reading", next, coming)
+            block.failed |= failed
+            block.windows += len(images)
+            if images:
+                found = list(zip(clock(block, "model", look_twice, model, images, job), placed, valid, strict=True))
+                wrong = {corner: one for one, corner, _ in found if isinstance(one, Exception)}
+                reasons = {corner: " ".join(str(one).split()) for corner, one in wrong.items()}
+                block.failed |= {corner: f"the model failed: {why}" for corner, why in reasons.items()}
+                errors += wrong.values()
+                found = [one for one in found if one[1] not in wrong]
+                block.objects += clock(block, "shapes", placed_all, found, job)
+            told(len(batch))
     if errors and len(errors) == block.windows:
         raise errors[0]
     block.objects = join(block.objects)
