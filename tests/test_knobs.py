@@ -29,7 +29,7 @@ def chip_folder(folder, train):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Towns as many as made by default, and the reference of a scene; any other set with as few chips as large ones are."""
+    """Towns as many as made by default, and the reference of a scene; any other with few chips, as large ones have."""
     place = tmp_path_factory.mktemp("knobs")
     few, many = chip_folder(place / "few", 48), chip_folder(place / "many", 768)
     (place / "towns_scenes").mkdir()
