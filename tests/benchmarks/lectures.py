@@ -32,7 +32,7 @@ print(time.perf_counter() - started, "torch" in sys.modules)
 STARTUP = """
 import atexit, importlib.abc, importlib.machinery, json, os, resource, sys, time
 
-spent = [0.0]
+_spent_training = [0.0]
 
 TRAINING = {"geodl_course.training": "fit", "geodl_course.training.adversarial": "fit_gan",
             "geodl_course.training.covers": "fit_classifier"}
@@ -53,7 +53,7 @@ class WrapFit(importlib.abc.MetaPathFinder):
                 try:
                     return fit(*arguments, **settings)
                 finally:
-                    spent[0] += time.perf_counter() - started
+                    _spent_training[0] += time.perf_counter() - started
 
             setattr(module, TRAINING[name], timed)
 
@@ -65,7 +65,7 @@ sys.meta_path.insert(0, WrapFit())
 def report():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     with open(os.environ["GEODL_MEASURED"], "w") as file:
-        json.dump({"gigabytes": peak, "training_seconds": spent[0]}, file)
+        json.dump({"gigabytes": peak, "training_seconds": _spent_training[0]}, file)
 
 # A kernel may be ended before its exit hooks run, so the figures are written after each cell as well.
 get_ipython().events.register("post_run_cell", lambda result: report())
