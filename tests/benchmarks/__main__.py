@@ -10,20 +10,9 @@ import sys
 from statistics import fmean, median
 
 from tests.benchmarks import results, scene_rows, shown_rows, vae_rows
-from tests.benchmarks.results import ROOT, interval, runs
+from tests.benchmarks.results import ROOT, interval, runs, values
 
 SEEDS = "0 1 2 3 4"
-
-
-def values(name, *path):
-    """One figure of every run of a benchmark, found along a path of keys."""
-    found = []
-    for run in runs(name):
-        figure = run["figures"]
-        for key in path:
-            figure = figure[key]
-        found.append(figure)
-    return found
 
 
 def quick(name, limit):

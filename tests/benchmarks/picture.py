@@ -10,7 +10,7 @@ from statistics import fmean
 
 import matplotlib
 
-from tests.benchmarks.results import ROOT, runs
+from tests.benchmarks.results import ROOT, values
 
 TARGET = ROOT / "docs" / "results.png"
 WATER = ("five bands", "scores")
@@ -28,17 +28,6 @@ ROWS = [  # system and figure; (benchmark, keys); the same of what stands beside
     ("VAE · real ports, AUROC of water", ("vae_sentinel_coast", *WATER, "error / variance", "water", "AUROC"),
      ("vae_sentinel_coast", *WATER, "plain error", "water", "AUROC"), "plain error"),
 ]  # fmt: skip
-
-
-def values(name, *keys):
-    """One figure of every stored run of a benchmark."""
-    found = []
-    for run in runs(name):
-        figure = run["figures"]
-        for key in keys:
-            figure = figure[key]
-        found.append(figure)
-    return found
 
 
 def draw(target=TARGET):

@@ -34,6 +34,17 @@ def runs(name):
     return read(name)["runs"]
 
 
+def values(name, *path):
+    """One figure of every run of a benchmark, found along a path of keys."""
+    found = []
+    for run in runs(name):
+        figure = run["figures"]
+        for key in path:
+            figure = figure[key]
+        found.append(figure)
+    return found
+
+
 def store(name, figures, command, seed=None):
     """Add the figures of one run (numbers, texts, or dicts and lists of them) → the path of the file."""
     known = [run for run in runs(name) if run["seed"] != seed]

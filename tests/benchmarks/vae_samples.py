@@ -59,13 +59,13 @@ def sheet(rows, path):
     plt.imsave(path, tiled(images, SHOWN))
 
 
-def measure(data, chips, seed, samples, **length):
+def measure(data, chips, seed, samples, name, **length):
     """Figures of each way to make chips; the sheet of the first seed is written → dict."""
     yard = generated.yardstick(generated.classifier_for(data)[0], data)
     made, history = made_by_vae(chips, seed, samples, **length)
     rows = {"DCGAN": draw_samples(dcgan.trained(data, seed), samples, seed), **made}
     if not seed:
-        sheet({"real": data.train[:: len(data.train) // SHOWN], **rows}, results.folder() / "vae_samples_coast.png")
+        sheet({"real": data.train[:: len(data.train) // SHOWN], **rows}, results.folder() / f"{name}.png")
     figures = {name: generated.course_of(images, yard) for name, images in rows.items()}
     for name, one in figures.items():
         print(f"seed {seed}: {name:24}", results.tidy(one), flush=True)
@@ -82,9 +82,11 @@ def main(arguments=None):
     length = {"steps": chosen.steps} if chosen.steps else {}
     data, chips = generated.open_all(chosen.data), training.open_chips(chosen.data, "train")
     chips = chips.take(range(len(data.train)))  # the chips that the DCGAN saw
+    name = results.name_for("vae_samples_coast", chosen.data, "coast")
+    which = "" if chosen.data == "coast" else f" --data {chosen.data}"
     for seed in chosen.seeds:
-        figures = measure(data, chips, seed, chosen.samples, **length)
-        results.store("vae_samples_coast", figures, "python -m tests.benchmarks.vae_samples --seeds ", seed)
+        figures = measure(data, chips, seed, chosen.samples, name, **length)
+        results.store(name, figures, f"python -m tests.benchmarks.vae_samples{which} --seeds ", seed)
 
 
 if __name__ == "__main__":
