@@ -144,7 +144,7 @@ print("map", tuple(maps.shape), "objectness", tuple(logits.shape), "deltas", tup
 # %% mirror="models.rpn:best_per_level,models.rpn:propose" tags=["nbval-check-output"]
 
 anchors = pyramid_anchors([maps], images.shape[-2:], [[8, 16, 32, 64]], [[0.5, 1.0, 2.0]])   # a list: one entry a map
-proposals, valid = propose(logits, deltas, anchors, images.shape[-2:], before=500, after=200, threshold=0.7, score=0.0,
+proposals, valid = propose(logits, deltas, anchors, images.shape[-2:], before=1000, after=200, threshold=0.7, score=0.0,
                            smallest=1e-3)
 print("anchors", tuple(anchors[0].shape), "proposals", tuple(proposals.shape))
 
