@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from geodl_course.scenes.output import metres_per_unit
+from geodl_course.datasets.map_units import metres_per_unit
 
 SIZES = {"small": (0, 100), "medium": (100, 400), "large": (400, np.inf)}  # square metres of the reference polygon
 

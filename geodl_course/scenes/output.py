@@ -7,6 +7,7 @@ import geopandas
 import numpy as np
 import shapely
 
+from geodl_course.datasets.map_units import metres_per_unit
 from geodl_course.datasets.polygons import in_pixels
 from geodl_course.scenes.rasters import write_scores
 from geodl_course.scenes.reading import files_of, open_source
@@ -35,21 +36,6 @@ def layer_of(objects, scene, classes, simplify=0.0):
              "area_m2": shapely.area(shapes) * metres**2, "perimeter_m": shapely.length(shapes) * metres,
              "cut": objects.cut[order]}  # fmt: skip
     return geopandas.GeoDataFrame(table, geometry=list(shapes), crs=scene.crs)
-
-
-def metres_per_unit(crs, shapes):
-    """Metres per unit of the map at each of shapes (N,): the unit's, but for Mercator, which stretches the north."""
-    import pyproj
-
-    crs = pyproj.CRS.from_user_input(crs)
-    unit = crs.axis_info[0].unit_conversion_factor
-    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
-    if not method.startswith(("Mercator", "Popular Visualisation")) or not len(shapes):
-        return unit
-    x, y = shapely.get_coordinates(shapely.centroid(shapes)).T
-    degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform
-    east, north = (crs.get_geod().inv(*degrees(x, y), *degrees(x + dx, y + 1 - dx))[2] for dx in (1, 0))
-    return np.sqrt(east * north)
 
 
 def write_layer(layer, out, classes, scene=None):
