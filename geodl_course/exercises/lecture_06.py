@@ -33,8 +33,8 @@ def one_owner(answer):
 @exercise("06.2")
 def inside_share(answer):
     a, b = random_masks(5), random_masks(4)
-    b[0] = a[0] & b[1]  # a part of another
-    b[0, 15:18, 15:18] = True
+    b[0], a[1] = a[0], b[1]
+    b[0, ::2] = a[1, ::2] = False  # a part of the other: once the second is smaller, once the first
     found = torch.as_tensor(answer(a, b))
     if found.shape != (5, 4):
         return f"5 masks against 4 are (5, 4) pairs, yours are {tuple(found.shape)}."
@@ -47,10 +47,12 @@ def inside_share(answer):
 
 @exercise("06.3")
 def best_score(answer):
-    for order, objects in (("1111100000010", 8), ("10" + "1" * 9 + "0" * 9 + "1000", 20), ("011000", 2)):
+    cases = ("1111100000010", 8, 999), ("10" + "1" * 9 + "0" * 9 + "1000", 20, 999), ("011000", 2, 400)
+    for order, objects, top in cases:  # top: of the scores, in thousandths, no two alike
         number, figures = len(order), {}  # the best mask first; shuffled before they are shown
         mixed, right = torch.randperm(number), torch.tensor([letter == "1" for letter in order])
-        scores, right = torch.rand(number).sort(descending=True).values[mixed], right[mixed]
+        scores = torch.randperm(top)[:number].sort(descending=True).values[mixed] / 1000
+        right = right[mixed]
         for bar in scores.tolist():
             kept = scores >= bar
             figures[bar] = 2 * int((right & kept).sum()) / (int(kept.sum()) + objects)

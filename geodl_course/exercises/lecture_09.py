@@ -61,7 +61,7 @@ def cheapest(answer):
 
         best = min([*scores.tolist(), math.inf], key=cost)
         found = float(answer(scores, strange, **case))
-        if not cost(found) <= cost(best) + 1e-9:
+        if not cost(found) <= cost(best) + 1e-6:
             told = ", ".join(f"{name} {value:g}" for name, value in case.items())
             return (f"With {told}: the threshold {best:.3f} costs {1000 * cost(best):.2f} per 1000 chips, yours, "
                     f"{found:.3f}, {1000 * cost(found):.2f}.")

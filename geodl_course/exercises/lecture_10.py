@@ -8,10 +8,12 @@ from geodl_course.windows import windows
 
 @exercise("10.1")
 def windows_needed(answer):
-    for _ in range(60):
+    for turn in range(60):
         size = random.randint(8, 300)
         overlap = random.choice([0, random.randint(0, size - 1)])
         height, width = (random.choice([random.randint(1, 900), size, size + 1, 3 * size]) for _ in range(2))
+        if turn == 0:
+            height, overlap = size // 4, size // 2  # a scene far smaller than its window takes one all the same
         wanted, found = len(windows(height, width, size, overlap)), answer(height, width, size, overlap)
         if found != wanted:
             return (f"A scene of {height} x {width} px takes {wanted} windows of {size} px that share {overlap}, "
@@ -32,10 +34,12 @@ def chance_to_be_cut(answer):
 
 @exercise("10.3")
 def agreement(answer):
-    for _ in range(80):
+    for turn in range(80):
         left, right = (0, 0, 100, 100), (random.randint(60, 90), random.choice([0, random.randint(0, 40)]), 0, 0)
         right = (*right[:2], right[0] + 100, right[1] + 100)
         a, b = (random_box(window) for window in (left, right))
+        if turn == 0:  # both reach into the shared strip, and beyond it
+            a, b = (20, 50, 97, 90), (right[0] + 2, 45, right[0] + 60, 85)
         both = overlap(a, b)
         seen = min(overlap(a, right), overlap(b, left))
         wanted, found = both / seen if seen else 0.0, float(answer(a, b, left, right))
