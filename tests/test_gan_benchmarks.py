@@ -89,7 +89,7 @@ def test_losses_are_measured_in_parts_or_all_at_once(stored, tmp_path, monkeypat
 def test_a_collapse_moves_the_generator_alone(stored):
     dcgan.main(["--data", stored, "--seeds", "0", "--steps", "2", "--samples", "12"])
     gan_collapse.main(["--data", stored, "--seeds", "0", "--steps", "3"])
-    [run] = results.runs("gan_collapse")
+    [run] = results.runs(results.name_for("gan_collapse", stored, "coast"))
     assert {"before", "judge frozen", "steps", "loss"} == set(run["figures"])
     model = dcgan.trained(generated.open_all(stored), 0)
     stuck, losses = gan_collapse.freeze(model, 0, 3)

@@ -50,9 +50,11 @@ def main(arguments=None):
     chosen = parser.parse_args(arguments)
     data = generated.open_all(chosen.data)
     yard = generated.yardstick(generated.classifier_for(data)[0], data)
+    name = results.name_for("gan_collapse", chosen.data, "coast")
+    which = "" if chosen.data == "coast" else f" --data {chosen.data}"
+    command = f"python -m tests.benchmarks.gan_collapse{which} --seeds "
     for seed in chosen.seeds:
-        results.store("gan_collapse", collapse(data, yard, seed, chosen.steps),
-                      "python -m tests.benchmarks.gan_collapse --seeds ", seed)
+        results.store(name, collapse(data, yard, seed, chosen.steps), command, seed)
 
 
 if __name__ == "__main__":
