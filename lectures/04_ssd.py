@@ -15,7 +15,7 @@
 # **Time:** 90 minutes, two of them for the computer; exercises 40 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Everything here changes one picture of lecture 03. Put it on the board first.
+# (2 min) Put lecture 03's picture on the board: all here changes it.
 
 # %% slideshow={"slide_type": "skip"}
 import math
@@ -77,15 +77,15 @@ budget
 _ = diagrams.draw_flow(*diagrams.ssd_flow(size=budget.chip, cells=[budget.chip // s for s in (4, 8, 16, 32)]))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Cover the lower half: what is left is a classification network. Where are the proposals? There are none. What is
-# lost? The second correction, from features cut to fit.
+# (4 min) The upper row alone is a classification network. Where are the proposals? There are none. What is lost? The
+# second correction, from features cut to fit.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Several maps from one backbone
 #
-# The small backbone of lecture 03 makes a map of stride 4. Each further **stage** narrows it with a 1 × 1 convolution
-# and halves it with a 3 × 3 one, as in the paper. A cell of a coarse map sees much of the chip: right for a warehouse,
-# too much for a car.
+# The small backbone of lecture 03 makes a map of stride 4. As in the paper, each further **stage** cuts the channels
+# with a 1 × 1 convolution and halves rows and columns with a 3 × 3 one. A coarse cell sees much of the chip: right for a
+# warehouse, too much for a car.
 
 # %% mirror="models.ssd_backbones:coarser_stage,models.ssd_backbones:SmallStages" tags=["nbval-check-output"]
 
@@ -121,15 +121,15 @@ pd.DataFrame({"cells": [f"{h} x {w}" for h, w in cells], "scale, px": [s * size[
               "boxes": counts})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The counts add up to 8,160 boxes for one small chip. Why does the area stay while the ratio changes? So that one
-# number says how large a map's objects are.
+# (4 min) 8,160 boxes for one small chip. Why does the area stay while the ratio changes? So that one number says how large
+# a map's objects are.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One cell of each map, then try it
 #
 # The six boxes of the middle cell of each map: small boxes stand densely, large ones are few. Then lecture 02's inspector
-# with them: move **stride** to change the map and walk through its cells. Which map answers for which object? A box is positive
-# from IoU 0.5; there is no ignored middle. (It matches one map alone, SSD all together.)
+# with them: move **stride** to change the map and walk through its cells. A box is positive from IoU 0.5, with no
+# ignored middle. (The inspector matches one map at a time, SSD all together.)
 
 # %%
 per_cell = {}                                             # stride: the six boxes of a cell, from its upper left corner
@@ -155,13 +155,13 @@ widgets.anchors(eight.images[0], objects, info=towns.info, cells=per_cell, strid
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (7 min) An object of 23 pixels lies between two scales: the second square is for it. In the inspector a cross marks a cell
-# with a positive box. Stride 4: crosses on cars. Stride 16: on houses. Find an object with crosses on two maps: both will
-# predict it, suppression settles that.
+# with a positive box: at stride 4 on cars, at 16 on houses. An object with crosses on two maps will be predicted twice;
+# suppression settles that.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Do the boxes suit the objects?
 #
-# Before any training: how well does the best default box of each map fit the objects of all chips? What no box fits,
+# Before training: what share of the objects has a default box with an IoU of at least 0.5, on each map? What no box fits,
 # no training will find well.
 
 # %%
@@ -174,15 +174,15 @@ fits.groupby(bins, observed=True).mean().assign(objects=pd.Series(bins).value_co
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) The two smallest sizes share map 0, the others have map 1 and 2. And map 3? It reaches few of the largest, and map 2
-# reaches those too: one map less would do. Whoever is missing under "any" lives on the forced match alone. Make this table
-# of your data before you train.
+# reaches those too: one map less would do. What "any" misses lives on the forced match of part 4 alone. Make this table of
+# your data before you train.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · One 3 × 3 head a map
 #
-# On each map one convolution, three cells wide, tells all six boxes of a cell what they need: K + 1 class scores (0 is
-# background) and four deltas. No dense layer, so the head works on any number of cells and shares its weights over
-# them. The maps' answers are strung together in the order of the default boxes.
+# On each map one convolution, three cells wide, gives all six boxes of a cell what they need: K + 1 class scores (0 is
+# background) and four deltas. Without a dense layer the head shares its weights over all cells. The maps' answers are
+# strung together in the order of the default boxes.
 
 # %% mirror="models.ssd_backbones:start_with_xavier,models.ssd:MapHeads" tags=["nbval-check-output"]
 
@@ -191,16 +191,16 @@ logits, deltas = head(maps)
 print("class logits", tuple(logits.shape), "deltas", tuple(deltas.shape), "default boxes", tuple(boxes.shape))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The RPN head with K + 1 scores in the place of one. Six boxes × (4 + 4) numbers make 48 channels. The paper uses one
-# convolution for classes and one for deltas: the same arithmetic.
+# (3 min) The RPN head with K + 1 scores for one: six boxes × (4 + 4) numbers, 48 channels. The paper's two convolutions, for
+# classes and for deltas, are the same arithmetic.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Who learns what
 #
 # ### Matching
 #
-# First every object takes the default box that fits it best, so that nobody is left out. Then every other box with an
-# IoU of at least 0.5 takes its best object. The rest is background. As loops, for one chip; then for the batch:
+# Every object takes the default box that fits it best, so that none is left out. Every other box with an IoU of at least
+# 0.5 takes its best object. The rest is background. As loops, for one chip; then for the batch:
 
 # %%
 def match_with_loops(iou, positive=0.5):
@@ -224,19 +224,21 @@ plots.show_anchors(eight.images[0], boxes[matched[0] >= 0], boxes=eight[0][1]["b
 print(f"positive in the batch: {100 * (matched >= 0).float().mean():.1f} %")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Why does the second loop come last, and overwrite? An object without a box would never be learned. Count the boxes
-# on a car and a house: about three each, whatever the size. That is what several maps are for. But how accurate is a
-# network that always answers "background"? 99.5 per cent.
+# (6 min) Why does the second loop come last, and overwrite? An object without a box would never be learned. Cars and houses
+# have about three boxes each: that is what several maps are for. How accurate is a network that always answers
+# "background"? 99.5 per cent.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Hard negative mining
 #
-# The RPN drew its negatives by lot. SSD ranks all background boxes by the loss that they have *now* and keeps the worst:
-# **three for each positive**. Easy ones, grass among grass, have nothing more to teach. Without an object in the batch
-# nothing is kept and the loss is 0.
+# The RPN drew its negatives by lot. SSD ranks the background boxes of a chip by the loss that they have *now* and keeps
+# the worst, **three for each positive**. Easy ones, grass among grass, have little more to teach. Without an object in
+# the batch nothing is kept and the loss is 0.
 #
 # $$L = \frac{1}{N}\Big(\sum_{\text{positives, hard negatives}} -\log p_{\text{class}} \;+\;
 # \sum_{\text{positives}} \text{smooth-L1}(t - t^*)\Big), \qquad N = \text{number of positives}$$
+#
+# with t the deltas of a box and t* those that lead to its object.
 
 # %% mirror="models.ssd:hard_negatives"
 
@@ -251,15 +253,16 @@ none = ssd_losses(logits, deltas, boxes, replace(targets, valid=targets.valid & 
 print("losses:", list(losses), "| without any object:", {name: value.item() for name, value in none.items()})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) What if labels are missing, as for the trees? Unlabelled trees are the hardest negatives of all: mining seeks out
-# exactly the annotator's mistakes.
+# (5 min) And where labels are missing? An unlabelled tree looks like a tree, so its loss as background is high: mining seeks
+# out the annotator's mistakes.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · From scores to detections, and all together
 #
 # Probabilities by softmax, background dropped. In each class the best 400 above a low bar are decoded, clipped and
 # suppressed. `SSD` itself computes nothing. Its default boxes are shares of the chip, and it learns them at one size:
-# `check_size` refuses chips of another.
+# `check_size` refuses chips of another. Last, lecture 03's test: **torchvision's** SSD has the same parts, written by
+# others; its weights in **our** parts must find the same boxes.
 
 # %% mirror="models.ssd:best_of_classes,models.ssd:detect" tags=["nbval-check-output"]
 
@@ -280,15 +283,6 @@ model = small_detector(classes=3)
 print("weights:", {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
 {part: model.settings[part] for part in ("boxes", "loss", "detect")}   # change them and build again: settings=
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) A bar of 0.01 keeps nearly all for AP; on a map you would ask for 0.5. Half a million weights.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ### Is it right?
-#
-# The test of lecture 03: torchvision's SSD has the same parts, written by others. **Its** weights in **our** parts must find
-# the same boxes.
-
 # %% tags=["nbval-check-output"]
 from torchvision.models.detection import anchor_utils
 from torchvision.models.detection.ssd import SSD as TorchvisionSSD
@@ -306,7 +300,8 @@ ours.load_state_dict(taken.state_dict())
 teaching.check_same_detections(reference, ours, images)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Break something live: move centres to the cells' corners in `cell_centres` and run again.
+# (6 min) A bar of 0.01 keeps nearly all for AP; on a map you would ask for 0.5. The two programs agree. Break something
+# live: move centres to the cells' corners in `cell_centres`.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight by heart, then all
@@ -329,15 +324,15 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) By heart: all found, nothing false. On all chips the first losses are large: in training these weights answer
-# loudly, where lecture 03's small ones said "perhaps", and mining picks the loudest. Cars first, buildings last: their curve
-# leaves the top early, false boxes among the sure ones. AP is half of AP50: found, but roughly. Both move from run to run.
+# (6 min) By heart, two of the eight: all found, nothing false. On all chips the first losses are large: these weights answer
+# loudly where lecture 03's small ones said "perhaps", and mining picks the loudest. Vehicles come first, buildings last, with
+# false boxes among the sure ones. AP is half of AP50: found, but roughly.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ### Which negatives were chosen?
+# ### Which negatives it chose, what it misses
 #
-# One chip before and after training. Left: accidents; until batch norm has its statistics, all four classes are equally
-# likely, a loss of ln 4 = 1.39. Right: mostly boxes that overlap an object, but not enough.
+# One chip's hard negatives before training, left, and after. Then the three chips with most objects missed, and what the
+# missed have in common. We ask for a score of 0.3 only: taught on the hardest negatives, a young SSD is shy.
 
 # %%
 @torch.no_grad()
@@ -359,16 +354,6 @@ for ax, (title, one) in zip(axes, {"untrained": untrained, "trained": model}.ite
 plots.name_below(figure, [plots.line(plots.FALSE_POSITIVE, plots.DOTTED, "hard negative"),
                           plots.line(plots.GROUND_TRUTH, "-", "object")])
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The bar of 0.5 calls a box with IoU 0.45 background and one with 0.55 an object: the network must learn that fine
-# line, and most of its lessons about background lie along it.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ### What it misses
-#
-# The three chips with most objects missed, and what the missed have in common over all chips. We ask for a score of 0.3
-# only: taught on the hardest negatives, a young SSD is shy.
-
 # %%
 outcome = [evaluation.match_detections(found, wanted, score=0.3) for found, wanted in zip(detections, truth)]
 worst = sorted(range(len(outcome)), key=lambda i: -len(outcome[i].missed))[:3]
@@ -376,15 +361,17 @@ _ = plots.show_results(towns_val, detections, worst, score=0.3, columns=3, size=
 missed_by_trait(towns_val.images, truth, outcome)   # an object can be in several rows
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Read the last column against *all objects*, and put lecture 03's table beside it: the border and the neighbours
-# again. Boxes and features of row houses run into each other.
+# (7 min) Before training: accidents; all four classes are equally likely, a loss of ln 4 = 1.39. After: mostly boxes that
+# overlap an object, but not enough. An IoU of 0.45 is background, 0.55 an object: most lessons about background lie along
+# that line. In the table read the last column against *all objects*: as in lecture 03, the border and the neighbours.
+# Boxes and features of row houses run into each other.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What is each part worth?
 #
 # Stored: 300 steps on towns, each variant from the same three seeds:
-# `python -m tests.benchmarks.ssd_ablation --seeds 0 1 2`. Left: AP50, one point a seed. Right: the share of the objects of each
-# size that a box with a score of 0.3 or more found, mean of the seeds (*all negatives*, near *as built*, is left out).
+# `python -m tests.benchmarks.ssd_ablation --seeds 0 1 2`. Left: AP50, one point a seed. Right: the share of objects found
+# from a score of 0.3, by size, mean of the seeds (*all negatives*, near *as built*, is left out).
 
 # %%
 runs = stored("ssd_ablation")
@@ -404,8 +391,8 @@ plots.label_ends(right, ends)
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) The fine map alone loses large houses, the coarse one cars: the case for several maps. The hardest negatives beat
 # random ones in AP50. Yet random ones find more, on the right? Taught on easy backgrounds that network is bold, and more
-# often wrong: never compare what is found at one score. **All** negatives do as well as the hardest here. RetinaNet
-# (2017) kept all and weighted them: exercise 04.2.
+# often wrong: never compare what is found at one score. **All** negatives do as well as the hardest here; RetinaNet kept
+# and weighted them: exercise 04.2.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What was given up, what was got
@@ -415,13 +402,11 @@ plots.label_ends(right, ends)
 # | a box is corrected | twice, the second time on features cut to fit | once |
 # | features of a small object | 7 × 7 cells, interpolated | a few cells of the fine map |
 # | time | grows with the proposals | fixed, but for suppression |
-# | can lose an object | before it was ever classified | only at the end |
-# | chips | any size | the size it was built for |
 # | masks can be added | yes: a branch on each region (06) | no region to hang them on |
 #
 # Stored, means of three seeds: 90 seconds of training on two CPU cores each; milliseconds for 8 chips:
 # `python -m tests.benchmarks.accuracy quick --model ssd --data towns --seeds 0 1 2`,
-# `python -m tests.benchmarks.speed --model ssd`; for lecture 03's detector without `--model ssd`.
+# `python -m tests.benchmarks.speed --model ssd`; without `--model ssd` for lecture 03's.
 
 # %%
 rows = {}
@@ -436,8 +421,8 @@ pd.DataFrame(rows).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) "One look is faster and less accurate", say textbooks. Here a step costs four fifths, SSD takes more of them in the
-# same time, and ends level or ahead, most on vehicles. Inference was timed on hardly trained networks,
-# whose many candidates keep suppression busy; lecture 05 times trained ones.
+# same time, and ends level or ahead, most on vehicles. Inference was timed on hardly trained networks, whose candidates keep
+# suppression busy; lecture 05 times trained ones.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The paper, and where we leave it
@@ -445,16 +430,15 @@ pd.DataFrame(rows).round(2)
 # | | Liu et al. 2016 | here | why |
 # |---|---|---|---|
 # | image | 300 × 300 (or 512) | 128 × 128 | a laptop |
-# | backbone | VGG-16, pretrained; dense layers as convolutions | 6 convolutions, from scratch | a laptop |
-# | maps | 38, 19, 10, 5, 3, 1; the first scaled to length 20 | 32, 16, 8, 4; batch norm scales | small objects |
-# | boxes a cell | 4, 6, 6, 6, 4, 4: ratio 2, or 2 and 3 | 6 | simpler |
+# | backbone | VGG-16, pretrained | 6 convolutions, from scratch | a laptop |
+# | maps | 38, 19, 10, 5, 3, 1 cells | 32, 16, 8, 4 | small objects |
 # | default boxes | 8,732, scales 30 to 264 px | 8,160, scales 8 to 64 px | small objects |
 # | augmentation | crops by overlap, zoom out, colour | flips and turns | seen from above |
-# | optimiser | SGD, 60,000 steps of 32; authors' code 120,000 | AdamW, some hundred of 8 | a laptop |
+# | training | SGD, 60,000 steps of 32 images | AdamW, some hundred of 8 | a laptop |
 #
 # VOC 2007, trained on 2007 + 2012: **74.3** mean AP, 77.2 with zoomed-out training images; **65.5** without the heavy
-# augmentation. On a Titan X **46** images a second one by one; the famous **59** is a batch of 8. The paper's network is in the
-# package, for those with a GPU: `ssd300_vgg16(classes)`.
+# augmentation. On a Titan X **46** images a second one by one; the famous **59** is a batch of 8. The paper's network,
+# for those with a GPU, is `ssd300_vgg16(classes)`. Are its counts the paper's?
 
 # %% tags=["nbval-check-output"]
 with torch.device("meta"):                                # shapes and counts, nothing is computed
@@ -466,12 +450,12 @@ print("maps", [level.shape[-1] for level in paper_maps],
       "million weights", round(sum(p.numel() for p in paper.parameters()) / 1e6, 1))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Nine points come from augmentation alone: compare recipes before you compare architectures.
+# (3 min) 8,732, as in the paper. Nine points come from augmentation: compare recipes before architectures.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### ArcGIS Pro's `SingleShotDetector` is another design
 #
-# It shares the name and the idea, and comes from a teaching model of fast.ai. What corresponds to what:
+# It shares name and idea, and comes from a teaching model of fast.ai:
 #
 # | ArcGIS | meaning there | in Liu's SSD |
 # |---|---|---|
@@ -479,22 +463,21 @@ print("maps", [level.shape[-1] for level in paper_maps],
 # | `zooms=[0.7, 1.0, 1.3]` | factors on the **cell's** size | scales, set **apart** from the cell's size |
 # | `ratios=[[1.0, 0.5]]` | width and height factors; the area changes | ratios of equal area |
 # | a cell's boxes | zooms × ratios | 2 + 2 × ratios |
-# | backbone | ResNet-34 unless you choose another | VGG-16, maps of several depths |
 # | background | a sigmoid for each class, optional focal loss | softmax with background, hard negatives |
 #
-# So there a small object needs a fine **grid**: a zoom of 0.2 leaves gaps between the boxes (exercise 04.3).
+# So a small object needs a fine **grid** there: a zoom of 0.2 leaves gaps between boxes (exercise 04.3).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) As in the public documentation of arcgis.learn; its loss may change between versions. Where results of "SSD" are
-# compared, ask first: which SSD?
+# (3 min) From the public documentation of arcgis.learn; versions may differ. Where results of "SSD" are compared, ask
+# first: which SSD?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Real ships: three bands or five?
 #
 # Sentinel-2 also sees near and short-wave infrared, where **water is nearly black** and a hull is not. So do five bands
-# beat three? Six ports at 10 m, split **by port**: Busan and Casablanca validate. The others hold 134 boxes, nearly fifty times
-# fewer than the towns, so we start from **all** weights of the towns detector: of its classes we keep background and vehicle. Of
-# the chips of open sea a tenth will do.
+# beat three? Six ports at 10 m, split **by port**: Busan and Casablanca validate. The others hold 134 boxes, nearly fifty
+# times fewer than the towns, so we start from **all** weights of the towns detector; of its classes background and vehicle
+# stay. Of the open sea a tenth will do.
 
 # %% slideshow={"slide_type": "skip"}
 real = datasets.find("sen2ships")
@@ -530,13 +513,13 @@ for bands in dict.fromkeys((("red", "green", "blue"), tuple(ships.info.bands))):
 pd.DataFrame(figures).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The rows are the lesson, more than the columns: the first is training data, and much of it is memory. What would a
-# split by chip have shown? The same ports in both rows, and we would have believed it.
+# (4 min) Compare rows more than columns: the first is training data, and much of it is memory. A split by chip would have
+# put the same ports in both rows, and we would have believed it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Look at the ports, then at more seeds
 #
-# Left a port seen in training, right one that was not; boxes from the score that leaves sixty on all chips of those ports.
+# Left a port seen in training, right one that was not; boxes from the score that leaves sixty on all chips of each kind.
 # The table is stored: 600 steps from scratch, judged on the ports never seen:
 # `python -m tests.benchmarks.accuracy parity --model ssd --data sen2ships --seeds 0 1 2 3 4`, and the same with
 # `--bands red green blue`.
@@ -562,11 +545,10 @@ for bands, name in (("red, green, blue", "parity_ssd_sen2ships_3_bands"), ("five
 pd.DataFrame(table).agg(["mean", "min", "max", "count"]).T.round(3).add_prefix("AP50, ")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) Look before you count: some moored ships have no box, so "false" is not always false, and mining seeks out just
-# those. A ship of 9 × 9 pixels found 2 too far right and down has an IoU of 0.43: missed and false at once. The table:
-# some hundredths, by either program; next to nothing carries over to a port never seen. Where the least of one row is above
-# the most of another, more bands help beyond the luck of a seed, on these two ports; our single run above could not have told.
-# Neither is a detector to use. What would help most? More ports, and a second look at the labels.
+# (7 min) Look before you count: some moored ships have no box, so "false" is not always false.
+# A ship of 9 × 9 pixels found 2 too far right and down has an IoU of 0.43: missed and false at once. The table: the
+# worst run with five bands beats the best with three: on these two ports more bands help beyond the luck of a seed. Yet some
+# hundredths make no detector to use. What would help most? More ports, and a second look at the labels.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
@@ -616,10 +598,10 @@ shapes = arcgis_shapes(13, [0.7, 1.0, 1.4], [[1.0, 1.0], [1.0, 0.5], [0.5, 1.0]]
 print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 * shapes).round().int().tolist())
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# *Predict, then change a number:* in part 4, `ssd_losses` with `negatives=1.0`, then `100.0`: does the printed loss rise or
-# fall?
+# *Predict, then change a number:* in part 4, `ssd_losses` with `negatives=1.0`, then `100.0`: does
+# `losses["classifier"]` rise or fall?
 #
-# **Project:** choose the scales for objects of your own from their sizes, before you train; then train, also with ours.
+# **Project:** choose scales for objects of your own from their sizes, then train, with yours and with ours.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
@@ -632,7 +614,7 @@ print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 *
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) 1: once. 2: a coarse one: large boxes, large windows. 3: 100 / 900, a ninth: only the forced match is left. 4:
-# hundreds stand against one positive. Here all of them did as well, so measure. 5: not in the network, a little in
+# hundreds stand against one positive. Here all did as well, so measure. 5: not in the network, a little in
 # suppression.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -641,12 +623,12 @@ print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 *
 # - SSD asks each **default box** for its class at once: no proposals, no regions, no second look.
 # - **Several maps** share the work by size; check first whether your default boxes fit your objects.
 # - **Hard negative mining** keeps three negatives a positive. It beat random ones; here, all negatives did as well.
-# - Fixed time, one set of losses; a box is corrected only once.
+# - One look takes a fixed time; a box is corrected only once.
 #
 # **Next:** lecture 05 goes further: **YOLO v1** has no default boxes at all, and one answer for a whole cell.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask for an object of their own work and the map that should answer for it.
+# (2 min) Ask for an object of their own and the map that should answer for it.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
