@@ -19,9 +19,8 @@
 # the buildings also wrote down where they stand. The first run makes them in about half a minute.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Ask who has ever labelled imagery, and how long one object took. Most of the work of a detection project is
-# in today's lecture, and most of its failures: a wrong CRS, a leaking split or a JPEG mask spoils every model that
-# follows, and no loss curve tells you.
+# (3 min) Ask who has ever labelled imagery, and how long one object took. A wrong CRS, a leaking split or a JPEG mask
+# spoils every model that follows, and no loss curve tells you.
 
 # %% slideshow={"slide_type": "skip"}
 import io, json, math, shutil, tempfile
@@ -48,12 +47,10 @@ from geodl_course.teaching import check, check_same, require
 require("0.1.0")
 plots.course_style()
 
-# %% slideshow={"slide_type": "skip"}
 towns = datasets.find("towns") or datasets.make("towns")
 scratch = Path(tempfile.mkdtemp())                         # all that this lecture writes goes here
 info = read_info(towns)
 train = ChipDataset(towns, "train")                        # all training chips, decoded
-counts = np.array([len(train[i][1]["labels"]) for i in range(len(train))])
 print(len(train), "training chips,", info.classes, info.bands, f"{info.resolution} m a pixel")
 
 # %% slideshow={"slide_type": "skip"}
@@ -72,6 +69,20 @@ def colour_ids(ids):
     palette[0] = 0.93
     return palette[ids]
 
+def show_place(ax, col, row, size, title):
+    """Show a square of the scene of section 3 with the outlines of its objects, drawn in map coordinates."""
+    (left, top), (right, bottom) = transform * (col, row), transform * (col + size, row + size)
+    step = max(1, size // 256)                             # a screen shows no more
+    ax.imshow(plots.to_rgb(picture[:, row:row + size:step, col:col + size:step]), extent=(left, right, bottom, top))
+    for label, (name, part) in enumerate(objects.groupby("type"), start=1):
+        if step == 1:
+            colour, style = plots.class_look(label)
+            part.boundary.plot(ax=ax, color=colour, linestyle=style, linewidth=1.3, label=name)
+    ax.set(xlim=(left, right), ylim=(bottom, top), title=title, xlabel="easting (m)", ylabel="northing (m)")
+    ax.set(xticks=np.linspace(left, right, 3).round(), yticks=np.linspace(bottom, top, 3).round())
+    ax.ticklabel_format(useOffset=False, style="plain")
+    ax.grid(False)
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1 · What must a detector be told?
 #
@@ -82,9 +93,8 @@ def colour_ids(ids):
 # | **object detection** | which things, and where? | a class and a **box** for each thing |
 # | **instance segmentation** | which pixels belong to which thing? | a class and a **mask** for each thing |
 #
-# Trained, a detector returns a class, a box and a probability for each thing that it believes to see. Which pixels in
-# the box are the thing, it does not say. Semantic segmentation knows the pixels and cannot count: houses that share a
-# wall are one blob.
+# A trained detector returns a class, a box and a probability for each thing, and no pixels. Semantic segmentation knows
+# the pixels and cannot count: houses that share a wall are one blob.
 
 # %% tags=["nbval-check-output"]
 inner = [i for i in range(256) if 0 < i // 16 < 15 and 0 < i % 16 < 15]         # of the first scene, off its edge
@@ -99,8 +109,8 @@ print("blobs:", ndimage.label(buildings > 0)[1], " instances:", buildings.max())
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Let the room count the buildings in the second panel, then in the fourth. Ask what each label costs: a scene
-# class takes a second, a box some ten, a careful outline a minute. Boxes are enough to count ships; the area of roofs
-# needs masks. Lectures 03-05 learn from boxes, 06-07 from masks.
+# class is one click, a box two, an outline dozens. Boxes are enough to count ships; the area of roofs needs masks.
+# Lectures 03-05 learn from boxes, 06-07 from masks.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · A raster is an array and six numbers
@@ -111,7 +121,7 @@ print("blobs:", ndimage.label(buildings > 0)[1], " instances:", buildings.max())
 #
 # For a north-up raster `b = d = 0`; `a` is the width of a pixel, and `e` is negative: rows count down, northings up.
 # `(c, f)` is the outer **corner** of the first pixel, whose centre is the point `(0.5, 0.5)`. `int` turns a point into
-# the pixel that holds it. Mind the order: the map says x first, the array says row first.
+# the pixel that holds it. The map says x first, the array says row first.
 
 # %% tags=["nbval-check-output"]
 scene_path = towns.parent / f"{towns.name}_scenes" / "scene_0.tif"
@@ -120,7 +130,6 @@ with rasterio.open(scene_path) as scene:
 print(picture.shape, picture.dtype, crs, "(UTM zone 17 north)")
 print("a, b, c, d, e, f =", tuple(transform)[:6])
 
-# %% tags=["nbval-check-output"]
 def pixel_to_map(transform, col, row):
     """Map coordinates (x, y) of the point (col, row)."""
     a, b, c, d, e, f = tuple(transform)[:6]
@@ -137,9 +146,8 @@ print(f"map {x:.2f}, {y:.2f}   point {col:.2f}, {row:.2f}   array index picture[
 check_same(pixel_to_map, lambda transform, col, row: transform * (col, row), transform, np.arange(50), np.arange(50))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Many shifted labels come from one swap: x and y against row and column. The other classic is the half pixel:
-# GeoTIFF gives the corner of the first pixel, a world file its centre. Ask: at 0.4 m, how far off is a vehicle after
-# that mistake? (0.2 m, a tenth of its width.)
+# (4 min) Two classic mistakes: x and y against row and column, and the half pixel: GeoTIFF gives the corner of the first
+# pixel, a world file its centre. Ask: at 0.4 m, how far off is a vehicle then? (0.2 m each way, a tenth of its width.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · The scene and its objects
@@ -149,38 +157,22 @@ check_same(pixel_to_map, lambda transform, col, row: transform * (col, row), tra
 # %%
 objects = geopandas.read_file(scene_path.with_suffix(".gpkg"))
 print(objects["type"].value_counts().to_dict(), "in", objects.crs.to_string())
-objects.head(3)
-
-# %%
-def show_place(ax, col, row, size, title):
-    """Show a square of the scene with the outlines of its objects, drawn in map coordinates."""
-    (left, top), (right, bottom) = transform * (col, row), transform * (col + size, row + size)
-    step = max(1, size // 256)                             # a screen shows no more
-    ax.imshow(plots.to_rgb(picture[:, row:row + size:step, col:col + size:step]), extent=(left, right, bottom, top))
-    for label, (name, part) in enumerate(objects.groupby("type"), start=1):
-        if step == 1:
-            colour, style = plots.class_look(label)
-            part.boundary.plot(ax=ax, color=colour, linestyle=style, linewidth=1.3, label=name)
-    ax.set(xlim=(left, right), ylim=(bottom, top), title=title, xlabel="easting (m)", ylabel="northing (m)")
-    ax.set(xticks=np.linspace(left, right, 3).round(), yticks=np.linspace(bottom, top, 3).round())
-    ax.ticklabel_format(useOffset=False, style="plain")
-    ax.grid(False)
-
 axes = plt.subplots(1, 2, figsize=(6.6, 2.8))[1]
 show_place(axes[0], 0, 0, 2048, "the scene, 819 m wide")
 show_place(axes[1], 560, 1500, 256, "102 m of it, with its objects")
-_ = axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+objects.head(3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Ask what will be hard. (Roofs under trees, cars of 5 by 12 pixels in shadow, row houses, round things that are
-# no tanks.) Nothing here is a photograph; section 11 is.
+# no tanks.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Why chips?
 #
 # A training step keeps the feature maps of all layers until the backward pass. For our scene, a first layer of 32
-# channels at half resolution alone takes 32 · 1024 · 1024 · 4 bytes = 134 MB, and real scenes are a hundred times larger.
-# So we cut **chips** of one size; then a batch is one array `(B, C, H, W)`, and it mixes places.
+# channels at half resolution alone takes 32 · 1024 · 1024 · 4 bytes = 134 MB, and real scenes are larger. So we cut
+# **chips** of one size; then a batch is one array `(B, C, H, W)`, and it mixes places.
 #
 # The windows are a regular grid. The last row and column are **shifted inward**: every chip is full and no pixel is
 # missed. Neighbours may share an **overlap**, so that what one border cuts is whole in the next chip.
@@ -202,13 +194,12 @@ for ax, overlap in zip(axes, (0, 32)):
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Blue is the last window. On the left the last column overlaps by 84 pixels: 300 is no multiple of 128. An object
-# in the shared strip counts twice. In training that is harmless, on a map it is not; lecture 10 merges what overlapping
-# chips find.
+# in the shared strip counts twice: harmless in training, wrong on a map; lecture 10 merges such doubles.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · From raster and vectors to chips
 #
-# 1. **One CRS.** Objects often come in degrees. Numbers never complain; they just lie somewhere else.
+# 1. **One CRS.** Objects often come in degrees.
 # 2. **To pixels.** The inverse transform does to all corners at once what `map_to_pixel` did to one point.
 # 3. **Rasterise** each window: a pixel belongs to an object when its centre lies inside. Each object gets its own id.
 
@@ -243,9 +234,9 @@ _ = side_by_side({f"ours: {ids.max()} ids": colour_ids(ids),
                   "only in ours": colour_ids(1 * ((ids > 0) & (buildings == 0)))})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Walk along the arrows. Zero objects on the raster is a failure that we like: it is loud. The quiet one is two
-# datums that differ by a few metres: everything lands, slightly beside. Ask why the package has fewer ids than we: the
-# right picture shows the slivers at the border. (Colours go by id, not by building.)
+# (4 min) Walk along the arrows. Zero objects on the raster is a loud failure. The quiet one is two datums that differ by
+# a few metres: everything lands, slightly beside. Ask why the package has fewer ids than we: see the slivers on the
+# right. (Colours go by id, not by building.)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Objects that the border cuts
@@ -273,8 +264,8 @@ _ = ax.set(title="white: the chip\ndotted: under 30 % inside", xlabel="", ylabel
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) There is no right rule, only a stated one. Keep slivers, and the detector is punished for not knowing a roof by
-# two rows of tiles. Drop too much, and it is punished for finding half a house. What overlap would make the question
-# vanish? The size of the largest object.
+# two rows of tiles. Drop too much, and it is punished for finding half a house. What overlap makes every object whole in
+# some chip? The size of the largest one; its neighbours still see parts.
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### All at once, and what lies on the disk
@@ -283,9 +274,8 @@ _ = ax.set(title="white: the chip\ndotted: under 30 % inside", xlabel="", ylabel
 #
 # `python data_scripts/chip.py scene.tif objects.gpkg --class-field type --size 128 --overlap 0 --split spatial OUT`
 #
-# One image, one folder a class, one raster of ids for each class that occurs: ArcGIS Pro exports just this layout as
-# **RCNN Masks**. `dataset.json` holds classes, bands, CRS, licence and how the chips were made. Each chip keeps its own
-# transform and falls onto its place in a GIS.
+# One image, one folder a class, one raster of ids for each class that occurs: ArcGIS Pro exports this layout as **RCNN
+# Masks**. `dataset.json` holds classes, bands, CRS, licence and how the chips were made. Each chip keeps its own transform.
 
 # %% tags=["nbval-check-output"]
 mine = chip_scene(scene_path, scene_path.with_suffix(".gpkg"), scratch / "mine", class_field="type", size=128,
@@ -307,16 +297,15 @@ tree(mine)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Ask how many tanks a chip has without a file in labels/tank. (None. A missing file is an answer, not an error.)
-# Ids restart in each chip: id 5 here and id 5 next door are different things. Look at the counts of test: no tank. A split
-# by place can lose a rare class, so read the counts before you train.
+# Look at the counts of test: no tank. A split by place can lose a rare class, so read the counts before you train.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · Boxes follow from masks
 #
 # Never draw both by hand: they would drift apart. A box `(x0, y0, x1, y1)` is **half-open**: it names the lines between
 # pixels, and `x1` is the first column outside. So the width is `x1 - x0`, the array slice is `[y0:y1, x0:x1]`, and
-# neighbours share an edge without sharing a pixel. (Older code adds 1 to each width; do not mix.) First a loop, then the
-# package's version, which passes over the raster once, and the proof.
+# neighbours share an edge without sharing a pixel. First a loop, then the package's version, one pass over the raster, and
+# the proof. Last, a **semantic map from instances**: one line. The way back does not exist, as section 1 showed.
 
 # %%
 def boxes_with_a_loop(ids):
@@ -340,25 +329,21 @@ _ = ax.set(xticks=range(10), yticks=range(7), title=f"box {box.astype(int).tolis
 check_same(boxes_with_a_loop, boxes_from_instances, ids)
 check_same(boxes_with_a_loop, boxes_from_instances, np.random.default_rng(0).integers(0, 60, (128, 128)))
 
-# %% [markdown]
-# **From instances to a semantic map is one line.** The way back does not exist, as section 1 showed.
-
 # %%
 semantic = np.max([(info.classes.index(name) + 1) * (raster > 0) for name, raster in chip.instances.items()], axis=0)
 axes = side_by_side({"semantic: a colour a class": colour_ids(semantic), "boxes, derived from masks": rgb})
 plots.draw_classes(axes[1], chip.boxes, chip.labels)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Ask for the box of a single pixel in column 4, row 2: (4, 2, 5, 3). Then the pattern of the course: say it
-# slowly, write it fast, prove that both are the same. The second proof is on noise, which holds every odd case. What if
-# a tree splits an instance in two? One id, one box around both parts.
+# (4 min) Ask for the box of a single pixel in column 4, row 2: (4, 2, 5, 3). The pattern of the course: say it slowly,
+# write it fast, prove that both are the same, here also on noise. What if a tree splits a roof in two? One id, one box.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · Split by place
 #
 # Near things are alike: same roofs, same field, the same house cut in half. Shuffle the chips, and almost every
-# validation chip has a training chip beside it: the score measures **memory**. So cut contiguous blocks along a random
-# direction, and drop chips that touch another block:
+# validation chip has a training chip beside it: the score measures **memory**. So cut blocks along a random direction,
+# and drop chips that touch another block:
 
 # %% mirror="datasets.chipping:spatial_split"
 corners = np.array(windows(2048, 2048, 128))                                   # (256, 2): row, column
@@ -380,8 +365,8 @@ handles = [plt.Rectangle((0, 0), 1, 1, facecolor=colour, hatch=hatch, label=name
 _ = figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) White chips were dropped: chips that touch, even at a corner, share objects. That is the price of an honest
-# number. Ask whether one block is enough. (Better: several; best: other towns, so the towns set uses whole scenes.)
+# (3 min) White chips were dropped: chips that touch, even at a corner, can share objects. Ask whether one block is enough.
+# (Better: several; best: other towns, so the towns set uses whole scenes.)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### How much does a random split leak?
@@ -408,9 +393,9 @@ for height, values in enumerate(scores.values()):
 _ = ax.set(yticks=[0, 1], yticklabels=scores, ylim=(1.5, -0.5), xlabel="correlation; 40 splits each, bar: mean")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Under the random split, a model without eyes knows a good part of the validation chip; split by place, little or
-# nothing, and how much varies with the block. Geographers say spatial autocorrelation, reviewers say leakage. Ask what
-# it does to a comparison of two models: it favours the one that memorises.
+# (3 min) Under the random split the correlation is about 0.55 on average, for a model without eyes; split by place about
+# 0.1, and it varies with the block. Geographers say spatial autocorrelation, reviewers say leakage. Ask what it does to a
+# comparison of two models: it favours the one that memorises.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Formats that you will meet
@@ -423,8 +408,8 @@ _ = ax.set(yticks=[0, 1], yticklabels=scores, ylim=(1.5, -0.5), xlabel="correlat
 # | KITTI, YOLO | one text file an image | corners; centre and size as shares | no |
 #
 # ArcGIS Pro exports label rasters, VOC and KITTI files among others; its `arcgis.learn` trains Mask R-CNN, Faster R-CNN
-# and single-shot detectors on them, as torchvision and others do. `python data_scripts/convert.py EXPORT OUT` makes a chip
-# folder of an export, and the other way round: what one tool exports feeds another's models.
+# and single-shot detectors on them; torchvision has them too. `python data_scripts/convert.py EXPORT OUT` makes a chip
+# folder of an export, and an export of a chip folder.
 
 # %%
 note = Annotation(f"{chip.stem}.tif", chip.image.shape[1:], chip.boxes, [info.classes[k - 1] for k in chip.labels])
@@ -436,16 +421,16 @@ for back in (read_voc(scratch / "chip.xml"), read_coco(scratch / "chip.json")[0]
     print(len(back.boxes), "boxes read back, largest difference", np.abs(back.boxes - chip.boxes).max(), "px")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) It is the same object twice: VOC's xmax is COCO's x plus width. Take one for the other, and training still runs,
-# on wrong boxes. Formats also leave open whether xmax is inside: look at one overlay of each new data set.
+# (2 min) The same object twice: VOC's xmax is COCO's x plus width. Take one for the other, and training still runs, on
+# wrong boxes. Files also differ on whether xmax is inside: look at an overlay of each new data set.
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### JPEG for pictures, never for labels
 #
 # JPEG stores an image as smooth waves and rounds them. An eye forgives that. An id does not: 7.4 is no building.
 #
-# Pictures may be JPEG or PNG. They carry no place, so a **world file** lies beside them: six numbers, the last two being
-# the **centre** of the first pixel, and no CRS.
+# Pictures may be JPEG or PNG. They carry no place, so a **world file** lies beside them: six numbers, the last two the
+# **centre** of the first pixel, and no CRS.
 
 # %%
 def through_jpeg(array):
@@ -467,17 +452,16 @@ with rasterio.open(scratch / "chip.jpg") as jpeg:
     print("the same place:", jpeg.transform.almost_equals(chip.transform), " CRS:", jpeg.crs)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) The wrong ids sit along the edges, where a box is measured: one stray pixel of id 5 at the far side stretches
-# box 5 across the chip, and an id that was not there before is a building that never was. Our reader refuses a JPEG in
-# labels/. The CRS (last line: None) stands in dataset.json.
+# (2 min) The wrong ids sit along the edges, where a box is measured: one stray pixel of id 5 stretches box 5 across the
+# chip. Our reader refuses a JPEG in labels/. The CRS, None in the last line, stands in dataset.json.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9 · From chips to batches
 #
 # Networks learn best from numbers around 0. Each band has its own mean and spread, measured **once, over the training
-# chips**, and stored in `dataset.json`. Pixels without data are left out of these statistics and become 0, the mean:
-# nothing to see. Whole numbers are empty where all bands hold the nodata value, for a shadow may be 0 in one; floats
-# band by band. It works for any number of bands.
+# chips**, and stored in `dataset.json`. Pixels without data (**nodata**) are left out of these statistics and become 0,
+# the mean: nothing to see. Whole numbers are nodata only where all bands say so, for a shadow may be 0 in one; floats band
+# by band.
 
 # %% tags=["nbval-check-output"]
 def normalise(image, info):
@@ -494,9 +478,8 @@ edge[:, :, :50] = 0                                        # the border of a fli
 print(f"red band, all pixels: {edge[0].mean():.0f}   valid pixels: {edge[0][edge.any(0)].mean():.0f}")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Statistics of the validation chips would leak too, a little. Ask what to do in another county with other light:
-# keep those of training, for the weights expect them. The last line shows why nodata must be declared: black
-# borders darken the mean, and every other chip looks too bright.
+# (2 min) Ask what to do in another county with other light: keep the statistics of training, for the weights expect them.
+# The last line shows why nodata must be declared: black borders darken the mean.
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Padded targets
@@ -506,6 +489,7 @@ print(f"red band, all pixels: {edge[0].mean():.0f}   valid pixels: {edge[0][edge
 # padding, and `masks (B, M, H, W)` where they are asked for.
 
 # %% tags=["nbval-check-output"]
+counts = [len(train[i][1]["labels"]) for i in range(len(train))]
 shown = np.argsort(counts, kind="stable")[np.linspace(0, len(train) - 1, 6).astype(int)]     # from empty to full
 images, targets = collate([train[i] for i in shown])
 print("images", tuple(images.shape), " boxes", tuple(targets.boxes.shape), " labels", tuple(targets.labels.shape))
@@ -514,15 +498,14 @@ _ = plots.show_chips(train, shown, columns=6, size=1.25)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) One fixed shape lets later lectures match, sample and compute losses for a whole batch without a loop. The
-# waste is small: a hundred padded boxes are fewer numbers than two rows of pixels. Ask where the empty chip went.
-# (Its row of `valid` is all False.)
+# waste is small beside the pixels. Ask where the empty chip went. (Its row of `valid` is all False.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10 · How large should a chip be?
 #
-# Chips have one shape: `(3, 128, 128)`, `(3, 256, 256)`, `(3, 512, 512)`. A larger one shows more surroundings and cuts
-# fewer objects. It also costs more. The table is computed now; the figure was **measured beforehand**, on the Faster
-# R-CNN of lecture 03, by `python -m tests.benchmarks.chip_sizes`.
+# All chips of a set have one shape, such as `(3, 128, 128)`, `(3, 256, 256)` or `(3, 512, 512)`. A larger one cuts fewer
+# objects and costs more. The table is computed now; the figure was **measured beforehand**, on the Faster R-CNN of
+# lecture 03, by `python -m tests.benchmarks.chip_sizes`.
 
 # %% tags=["nbval-check-output"]
 x0, y0, x1, y1 = polygons.bounds.to_numpy().T
@@ -552,8 +535,7 @@ print("measured on:", stored["device"])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Dotted is the fair price: four times the pixels, four times the cost. 256 px pays it. 512 px pays more, for
-# training compares each anchor with each object, and both grow with the pixels: that table grows by 16 when the side
-# doubles. Ask what helps: smaller batches, fewer anchors, a GPU. Start at about five times your usual object.
+# training compares each anchor with each object, and both grow with the pixels: by 16 when the side doubles. Ask what helps: smaller batches, fewer anchors, a GPU.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 11 · Real imagery: tree crowns from the air
@@ -576,15 +558,14 @@ print(fill(f"{real.info.citation} Licence: {real.info.licence}", 120))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Let the room find crowns without a box. A detector that finds those is marked wrong, so its precision reads
-# lower than it is. Plots of 200 px give chips of 128 that share 56: most crowns count twice or more. `recipe` says such
-# things, so read it before you believe a score.
+# lower than it is. Plots of 200 px give chips of 128 that share 56: most crowns count twice or more.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 12 · When data are broken
 #
-# The usual faults: another CRS, half a download, a label raster of another size, a misspelt class, ids as floats,
-# reversed boxes, NaN pixels. Each should stop you **before** training, in a sentence that names the file and what to do.
-# `validate` reads a whole folder:
+# Another CRS, half a download, a label raster of another size, a misspelt class, ids as floats, reversed boxes, NaN
+# pixels: each should stop you **before** training, in a sentence that names the file and what to do. `validate` reads a
+# whole folder:
 
 # %%
 def break_and_validate(spoil):
@@ -605,8 +586,8 @@ break_and_validate(half_a_download)
 break_and_validate(lambda folder: (folder / "val/labels/vehicle").rename(folder / "val/labels/vehicel"))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask which faults no program can find: a small shift, a forgotten house, a wrong class. Those need eyes: look at
-# fifty random chips with their boxes before a first training.
+# (2 min) Ask which faults no program can find: a small shift, a forgotten house, a wrong class. Those need eyes, before a
+# first training.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercises
@@ -653,15 +634,13 @@ def visible_share(boxes, size):
 check("01.3", visible_share)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (10 min) Common slips: y0 taken for south, `<=` where chips only touch, `any` where both axes must overlap. Homework:
-# cut a raster of your own with data_scripts/chip.py, and bring the chip that surprised you.
+# (10 min) Common slips: y0 taken for south, `<=` where chips only touch, `any` where both axes must overlap.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # *Predict, then change a number:* how many chips come out of `windows(2048, 2048, 128, overlap=64)` in part 4, and how
-# many of them see one pixel?
+# many of them see a pixel in the middle?
 #
-# **Project:** cut a raster and a layer of your own with `data_scripts/chip.py`, validate, look at fifty chips: what did
-# no program find?
+# **Project:** chip a raster and a layer of your own, validate, look at fifty chips: what did no program find?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
@@ -680,7 +659,7 @@ check("01.3", visible_share)
 # ## What to remember
 #
 # - A detector learns from a class and a **box** for each thing, instance segmentation from a class and a **mask**.
-# - A raster is an array, a transform and a CRS; pixel boxes can always go back to the map.
+# - A raster is an array, a transform and a CRS; pixel boxes go back to the map.
 # - Masks first: boxes and semantic maps follow from instance ids, never the other way round.
 # - State what happens to cut objects, keep empty chips, split by place.
 # - Label rasters are GeoTIFF or PNG, never JPEG; statistics come from the training chips alone.
@@ -689,7 +668,7 @@ check("01.3", visible_share)
 # **Next:** lecture 02 asks when two boxes agree, lays anchors over a chip, and removes what was found twice.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (1 min) Ask each for a fault met in their own data. Most come back in later lectures.
+# (1 min) Ask each for a fault met in their own data.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
