@@ -529,7 +529,7 @@ figure, axes = plots.grid(len(results) * 2, columns=len(results) * 2, size=2)
 for column, (name, found) in enumerate(results.items()):
     for row, (part, kind, rank) in enumerate(((fewer, 0, 0), (ships_val, 1, 2))):
         i = sorted(range(len(part)), key=lambda i: -len(part[i][1]["boxes"]))[rank]
-        bar = float(torch.cat([one["scores"] for one in found[kind]]).sort().values[-60:][0])
+        bar = float(torch.cat([torch.zeros(1), *(one["scores"] for one in found[kind])]).sort().values[-60:][0])
         plots.show_detections(part.images[i], found[kind][i], part[i][1], [""] * len(ships.classes), bar,
                               ax=axes[row * len(results) + column], info=ships.info, title=f"{name}, {part.stems[i].split('_')[0]}")
 plots.name_below(figure, plots.outcome_lines())

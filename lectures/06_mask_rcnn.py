@@ -420,7 +420,8 @@ _ = mask_plots.show_mask_results(*pick[:3], titles=pick[3], size=1.6)
 # (dashed: the truth).
 
 # %%
-best = max(range(len(outcome)), key=lambda i: len(outcome[i].true) * float(found_test[i]["scores"][:1].sum()))
+best = max(range(len(outcome)), key=lambda i: (len(outcome[i].true) * float(found_test[i]["scores"][:1].sum()),
+                                               len(faces_test[i])))
 with torch.no_grad():                             # lecture 03's forward, so masks are still 28 x 28
     region = FasterRCNN.forward(model, fills_test[best][0][None].to(next(model.parameters()).device))
 heat, box = region.masks[0, 0].cpu(), region.boxes[0, 0].cpu()
@@ -523,7 +524,8 @@ else:
 roof_model = new_model(classes=1, bands=3)
 history = fit(roof_model, roofs, steps=budget.buildings_steps)
 found, wanted = evaluation.detect(roof_model, roofs_val), [one["masks"] for one in evaluation.targets_of(roofs_val)]
-sure = float(torch.cat([one["scores"] for one in found]).sort().values[-sum(map(len, wanted)):][0])   # as many as roofs
+sure = torch.cat([torch.zeros(1), *(one["scores"] for one in found)]).sort().values
+sure = float(sure[-sum(map(len, wanted)):][0])    # as many as roofs
 claimed = masks_from(found, sure)
 figure = mask_plots.show_mask_results([None] * len(wanted), claimed, wanted, size=1.6)
 figure.suptitle("Kampala, chips not seen in training" if kampala else "GENERATED towns, not Kampala", ha="left", x=0.01)
