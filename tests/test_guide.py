@@ -64,9 +64,19 @@ def test_five_quick_questions_are_answered_in_the_notes(number):
 
 
 @each_lecture
-def test_references_have_a_doi(number):
-    references = re.split(r"References", SOURCES[number])[-1]
-    assert number == "00" or re.search(r"doi\.org/10\.\d{4,}/|doi:10\.\d{4,}/", references)
+def test_each_reference_has_a_doi_that_could_be_one(number):
+    references = re.split(r"References|Where this comes from", SOURCES[number])[-1]
+    for one in re.findall(r"^# (?:- |\[)(.+(?:\n#   .+)*)", references, re.M) if number != "00" else []:
+        doi = re.search(r"doi(?:\.org/|:)(10\.\d{4,9}/[\w.()/-]*\w)(?:\)|;|$)", one)
+        assert doi or "openreview.net" in one or "(no DOI)" in one, one
+        assert "arXiv" not in one or re.search(r"10\.48550/arXiv\.\d{4}\.\d{4,5}\b", one), one
+
+
+@each_lecture
+def test_fill_in_exercises_stand_in_order_and_each_is_checked(number):
+    asked = re.findall(rf"\*\*(?:Exercise )?({number}\.\d)\.?\*\*", SOURCES[number])
+    assert asked == re.findall(r'check\("(\d\d\.\d)"', SOURCES[number])
+    assert asked == [f"{number}.{k}" for k in range(1, len(asked) + 1)] and 3 <= len(asked) <= 5 or number == "00"
 
 
 @each_lecture
@@ -101,10 +111,32 @@ def test_the_project_sheet_offers_three_real_sets_and_a_hundred_points():
     offered = re.findall(r"^\| (\w+) \| .*`python data_scripts/fetch\.py (\w+)` \| (.+) \|$", text, re.M)
     assert len(offered) == 3
     for name, fetched, licence in offered:
-        assert name == fetched and name in REAL
+        assert name == fetched and name in REAL and f"{entry(name)['megabytes']} MB: `" in text
         for part in re.findall(r"\b(?:MIT|CC0|ODbL 1\.0)", licence):
             assert part in entry(name)["licence"]
     assert sum(map(int, re.findall(r"^\| [^|]+\((\d+)\) \|", text, re.M))) == 100
+
+
+def test_make_models_makes_what_a_lecture_keeps_and_tests_wait_for_it():
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    kept = {}
+    for number, source in SOURCES.items():
+        steps = re.search(r"\bsteps=\((\d+),", source)
+        for name in re.findall(r'"runs" / f"(\w+_)\{budget\.steps\}"', source):
+            kept[f"runs/{name}{steps[1]}/model.safetensors"] = number
+        assert ("checkpoint=" in code_of(source)) == (number in kept.values()), f"{number} keeps a model elsewhere"
+    made = re.search(r"^MODEL +:= (\S+)$", makefile, re.M)[1]
+    recipe = re.search(r"^\$\(MODEL\):.*\n\t.*build\.py --run (\d\d)$", makefile, re.M)
+    assert kept == {made: recipe[1]}
+    assert "models" in re.search(r"^test: (.+)$", makefile, re.M)[1].split()
+
+
+def test_the_readme_pins_torch_as_the_constraints_do_and_starts_jupyter_where_all_links_work():
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    pins = dict(re.findall(r"^(torch|torchvision)==(\S+)", (REPOSITORY / "constraints.txt").read_text("utf-8"), re.M))
+    named = re.findall(r"\b(torch|torchvision)==(\S+)", readme)
+    assert len(named) == 4 and set(named) == set(pins.items())
+    assert not re.search(r"jupyter lab \S*notebooks", readme), "its root would be notebooks/, and the glossary outside"
 
 
 @pytest.mark.parametrize("page", PAGES)
