@@ -1,5 +1,6 @@
 """DCGAN on made-up tensors: what it is built of, how the two networks take turns, and what is refused."""
 
+import itertools
 import math
 
 import pytest
@@ -211,9 +212,9 @@ def test_the_same_seed_gives_the_same_weights_and_watching_changes_nothing():
 
 def test_it_learns_what_chips_look_like():
     """Chips of one bright half: after 150 steps samples are bright on that side and varied, as the chips are."""
+    torch.manual_seed(0)
     images = torch.full((64, 1, 16, 16), -0.7) + 0.1 * torch.rand(64, 1, 16, 16)
     images[:, :, :, 8:] += torch.rand(64, 1, 1, 1)
-    torch.manual_seed(0)
     model = dcgan(1, 5, 8, size=16)
     start = draw_samples(model, 200).mean(dim=(0, 1, 2))
     fit_gan(model, images, steps=150, batch_size=32, lr=2e-3, progress=False)
@@ -279,6 +280,22 @@ def test_a_pair_of_rates_is_the_discriminators_and_the_generators():
         assert moved.quantile(0.9).item() == pytest.approx(rate, rel=0.01)
 
 
+@pytest.mark.parametrize(("hold", "shares"), [(1.0, [1] * 8), (0.5, [1, 1, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4]),
+                                              (0.0, [(8 - step) / 8 for step in range(8)])])
+def test_rates_fall_in_a_straight_line_after_the_share_that_holds_them(hold, shares):
+    """With betas of 0 Adam moves each weight by the rate itself, whatever its gradient."""
+    before, moved = {}, []
+
+    def see(model):
+        now = torch.cat([value.detach().flatten() for value in model.generator.parameters()])
+        moved.extend([(now - before["now"]).abs().quantile(0.9).item()] if before else [])
+        before["now"] = now.clone()
+
+    fit_gan(small(), chips(), steps=8, batch_size=8, lr=(1e-3, 4e-3), betas=(0.0, 0.0), hold=hold, watch=see,
+            watch_every=1, progress=False)
+    assert moved == pytest.approx([4e-3 * share for share in shares], rel=0.01)
+
+
 def test_turned_chips_are_views_of_the_chips_and_all_eight_come():
     images = chips()
     views = [turn for k in range(4) for turn in (images.rot90(k, (2, 3)), images.rot90(k, (2, 3)).flip(3))]
@@ -294,9 +311,11 @@ def test_turned_chips_are_views_of_the_chips_and_all_eight_come():
     assert all(any(torch.equal(one, image) for one in images) for image in plain)
 
 
-def test_a_run_in_seconds_ends():
+def test_a_run_in_seconds_ends(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(adversarial.time, "perf_counter", lambda: next(ticks) / 8)  # a step takes 1 / 8 s
     history = fit_gan(small(), chips(), seconds=0.5, batch_size=8, progress=False)
-    assert history.seconds >= 0.5 and history.steps[-1]["step"] == history.step > 1
+    assert history.seconds == 0.5 and history.steps[-1]["step"] == history.step == 4
 
 
 # ------------------------------------------------------------------------------------------ what goes wrong
@@ -356,6 +375,7 @@ def test_images_that_teach_nothing_are_refused(images, told):
     ({"steps": 2, "loss": "wasserstein"}, 'norm="layer"'), ({"steps": 2, "lr": 0.0}, "lr 0.0"),
     ({"steps": 2, "lr": (1e-3, 0.0)}, "pair of rates"), ({"steps": 2, "lr": (1e-3,) * 3}, "pair of rates"),
     ({"steps": 2, "batch_size": 1}, "batch_size 1"),
+    ({"steps": 2, "hold": 1.5}, "hold 1.5"),
     ({"steps": 2, "average": 1.0}, "average 1.0"), ({"steps": 2, "critic_steps": 0}, "critic_steps 0"),
 ])
 def test_settings_that_cannot_train(settings, told):
