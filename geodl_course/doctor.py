@@ -54,8 +54,9 @@ def look_at_gpu():
     except Exception as error:
         return None, f"cannot ask ({type(error).__name__}): see the line on torch"
     driver = _driver()
-    if driver and not built:
-        return None, f"driver {driver} is here, but this torch is a CPU build: {INSTALL} in a fresh environment"
+    if driver and not built:  # on Windows the plain package is always one
+        cure = "README, Windows, has the line for CUDA" if sys.platform == "win32" else f"{INSTALL} in a fresh environment"
+        return None, f"driver {driver} is here, but this torch is a CPU build: {cure}"
     if driver:
         return None, f"driver {driver} does not serve CUDA {built}: update the driver; until then the CPU is used"
     return True, "none; the CPU does, lectures run at quick budget"
@@ -106,7 +107,8 @@ def look_at_memory():
 def look_at_disk():
     free = shutil.disk_usage(REPOSITORY).free / 1e9
     if free < DISK_GB:
-        return None, f"{free:.1f} GB free in {REPOSITORY}: the course wants {DISK_GB} GB"
+        cure = "make room, or let GEODL_DATA name a folder on a larger disk"
+        return None, f"{free:.1f} GB free in {REPOSITORY}, the course wants {DISK_GB} GB: {cure}"
     return True, f"{free:.0f} GB free"
 
 
@@ -148,8 +150,10 @@ def _version(name):
 
 def _widget_manager():
     """Version of the widget manager that JupyterLab finds, or "missing"."""
-    from jupyter_core.paths import jupyter_path
-
+    try:
+        from jupyter_core.paths import jupyter_path
+    except ImportError:
+        return "missing"
     for folder in jupyter_path("labextensions"):
         package = Path(folder) / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
         if package.exists():
@@ -174,7 +178,8 @@ def examine():
         try:
             found.append((name, *look()))
         except Exception as error:  # the doctor must survive whatever the patient has
-            found.append((name, False, f"could not be examined: {type(error).__name__}: {error}"))
+            what = f"{type(error).__name__}: {error}"
+            found.append((name, False, f"could not be examined ({what}). If the course does not run: {INSTALL}"))
     return found
 
 

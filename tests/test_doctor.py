@@ -121,6 +121,30 @@ def test_both_halves_of_the_widgets_are_looked_at(tmp_path, monkeypatch, version
     assert found is state and word in words and ("reload the page" in words) is not state
 
 
+def test_a_python_without_the_course_is_told_on_each_line_what_to_do(tmp_path):
+    for name in ("torch", "torchvision", "jupyter_core", "rasterio", "geopandas", "pyogrio"):
+        stub(tmp_path, f"{name}.py", f"raise ModuleNotFoundError({name!r})")
+    for name in ("torch", "torchvision", "ipywidgets", "jupyterlab", "ipykernel"):  # nor do their versions stand there
+        stub(tmp_path, f"{name}-0.dist-info/METADATA", "Metadata-Version: 2.1\nName: none\nVersion: 0\n")
+    code, lines = ask(tmp_path, GEODL_DATA=str(tmp_path / "data"))
+    failed = {name: words for name, (verdict, words) in lines.items() if verdict == "FAIL"}
+    assert code == 1 and {"torch and torchvision", "widgets", "rasters and vectors"} <= set(failed)
+    assert all(doctor.INSTALL in words for words in failed.values())
+    assert "missing in JupyterLab" in failed["widgets"]
+
+
+def test_windows_is_not_sent_to_the_package_that_has_no_cuda(monkeypatch):
+    monkeypatch.setattr(doctor, "_driver", lambda: "535.10")
+    cpu = type("torch", (), {"cuda": type("cuda", (), {"is_available": staticmethod(lambda: False)})})
+    cpu.backends = type("backends", (), {"mps": cpu.cuda})
+    cpu.version = type("version", (), {"cuda": None})
+    monkeypatch.setitem(sys.modules, "torch", cpu)
+    monkeypatch.setattr(doctor.sys, "platform", "win32")
+    state, words = doctor.look_at_gpu()
+    assert state is None and "README, Windows" in words and doctor.INSTALL not in words
+    assert "CUDA" in (REPOSITORY / "README.md").read_text("utf-8").partition("**Windows**")[2].partition("**macOS**")[0]
+
+
 def test_widgets_without_a_front_end_are_a_note(monkeypatch):
     monkeypatch.setattr(doctor, "_widget_manager", lambda: "missing")
     state, words = doctor.look_at_widgets()
@@ -157,7 +181,7 @@ def test_old_python_missing_packages_and_a_full_disk(monkeypatch):
     assert doctor.look_at_jupyter()[0] is False
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("usage", (), {"free": 1e9}))
     state, words = doctor.look_at_disk()
-    assert state is None and "1.0 GB free" in words
+    assert state is None and "1.0 GB free" in words and "GEODL_DATA" in words
 
 
 def test_the_doctor_survives_an_examination_that_stops(monkeypatch, capsys):
@@ -166,4 +190,4 @@ def test_the_doctor_survives_an_examination_that_stops(monkeypatch, capsys):
 
     monkeypatch.setitem(doctor.LINES, "disk", stop)
     assert doctor.main() == 1
-    assert "FAIL  disk: could not be examined: OSError: no such drive" in capsys.readouterr().out
+    assert "FAIL  disk: could not be examined (OSError: no such drive)." in capsys.readouterr().out
