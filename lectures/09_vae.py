@@ -10,18 +10,15 @@
 # - show that "high reconstruction error = anomaly" can be wrong, say why, and find scores that hold;
 # - choose a threshold by what mistakes cost, and map the errors of a whole scene.
 #
-# | you need | how much |
-# |---|---|
-# | lecture 03: the training loop | the idea |
-# | lecture 08: generator, latent code | the idea |
-# | convolution, normal distribution | met once |
+# **You need** the idea of lecture 03's training loop and of lecture 08's generator and code; convolutions and the normal
+# distribution, met once.
 #
 # **Time:** 75 minutes, one of them for the computer; exercises 40 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Who has many images and no labels? Today needs none, except to judge.
 
-# %%
+# %% slideshow={"slide_type": "skip"}
 import math
 from collections import Counter
 from itertools import pairwise
@@ -49,7 +46,7 @@ from geodl_course.training import fit
 teaching.require("0.1.0")
 plots.course_style()
 
-# %%
+# %% slideshow={"slide_type": "skip"}
 # All that depends on your machine: quick suits a laptop, full wants a GPU.
 budget = teaching.budget(widths=([32, 64, 128, 128], [64, 128, 256, 512]), latent=(32, 128), code_steps=(160, 2000),
                          vae_steps=(300, 3000), trap_steps=(120, 2000), beta_steps=(40, 1000))
@@ -61,8 +58,8 @@ budget
 # ## 1 · Land, water, and both
 #
 # Chips of 64 px from Sentinel-2 images of ports, five bands, 10 m. A chip is *water* where over 99 % of its pixels are
-# (MNDWI, Xu's water index of green and SWIR, above 0, and little near infrared), *land* where under 5 % are, else *mixed*. We train on some ports
-# and judge on others. Without the download, generated coasts stand in.
+# (MNDWI, Xu's water index of green and SWIR, above 0, and little near infrared), *land* where under 5 % are, else *mixed*.
+# We train on some ports and judge on others. Without the download, generated coasts stand in.
 
 # %%
 def of_kind(dataset, kind):
@@ -84,8 +81,8 @@ pd.DataFrame({"trained on": {kind: len(seen[kind]) for kind in kinds},
               "other places": {kind: len(unseen[kind]) for kind in kinds}})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) All chips have one stretch: flat looks flat. A rule made these kinds; glinting sea may pass for land. Nineteen
-# water chips to judge by are few: one is five per cent.
+# (3 min) All chips have one stretch: flat looks flat. A rule made these kinds; glinting sea may pass for land. Nineteen water
+# chips to judge by are few: one is five per cent.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · The autoencoder
@@ -130,9 +127,10 @@ rgb_limits, some = vae_plots.common_limits(images), range(3, len(images), len(im
 _ = vae_plots.show_strips({"chip": images[some], "from its code": found[some]}, rgb_limits, rgb.info, title=where)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Why a bottleneck? With a code as large as the chip, the identity is the best network, and it knows nothing.
-# Brightness and large shapes survive, edges finer than a few pixels are lost. A squared error punishes a sharp line in
-# the wrong place twice, so the decoder blurs; lecture 08's discriminator does not let it.
+# (6 min) Why a bottleneck? With a code as large as the chip, the identity is the best network, and it knows nothing. This one
+# is a 48th of the chip, and the printed error says that a third of the variance is lost: large shapes survive, finer edges
+# do not. A squared error punishes a sharp line in the wrong place twice, so the decoder blurs; lecture 08's discriminator
+# does not let it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · Is that compression?
@@ -180,9 +178,10 @@ plt.show()
 pd.DataFrame(rows, index=["bits per pixel", "PSNR, dB"]).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) From 8 bits to 4 next to nothing is lost. Why two ways for JPEG? Each file carries tables and headers, for 64
-# px more than the picture. Two uses: an archive of whole scenes, or chips sent one by one. JPEG keeps colour at half the
-# resolution (4:2:0, as GDAL writes it), made for eyes, not for band ratios. PNG loses only the rounding to eight bits.
+# (5 min) From 8 bits to 4 next to nothing is lost. At 22 dB the code needs 0.14 bits a pixel, JPEG 0.08 in one mosaic, but
+# 0.63 in files of a chip: each carries tables and headers. Both are real uses: whole scenes, or chips sent one by one. JPEG
+# keeps colour at half the resolution (4:2:0, as GDAL writes it), made for eyes, not for band ratios. PNG loses only the
+# rounding to eight bits.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The curve, and the bill for the decoder
@@ -212,18 +211,17 @@ for name in (name for name in figures if name.startswith("autoencoder")):
 pd.DataFrame(bill).T
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Below what JPEG's coarsest mosaic needs, only the code is there at all. From a tenth of a bit on JPEG in a
-# mosaic is better, and it goes on to losses that our code never reaches: its curve is flat, because the network, not
-# the bits, is the limit. Against one file a chip the code wins, once thousands of chips share the decoder.
+# (4 min) Below what JPEG's coarsest mosaic needs, only the code is there at all. From a tenth of a bit on JPEG in a mosaic is
+# better, to losses that our code never reaches: its curve is flat, because the network, not the bits, is the limit. One file
+# a chip: the smallest code wins after 5,571.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · From autoencoder to VAE
 #
-# The autoencoder's codes lie where they like. Draw a new code, each number from the range that real codes have, and
-# decode it (first figure): blotches everywhere, no sea, no field. Most of the code's space the decoder never saw. A VAE
-# (Kingma and Welling 2014) sends each chip not to a point but to a small **cloud**, a normal distribution with a mean
-# and a spread for each number (second figure), and pulls all clouds towards one: N(0, 1). Neighbours then overlap, and
-# gaps close.
+# The autoencoder's codes lie where they like. Draw a new code, each number from the range that real codes have, and decode
+# it (first figure): blotches everywhere, no sea, no field. A VAE (Kingma and Welling 2014) sends each chip not to a point
+# but to a small **cloud**, a normal distribution with a mean and a spread for each number (second figure), and pulls all
+# clouds towards one: N(0, 1). Neighbours overlap, gaps close.
 
 # %%
 torch.manual_seed(0)
@@ -233,7 +231,7 @@ plt.show()
 _ = diagrams.draw_flow(*vae_plots.vae_flow(latent=budget.latent))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Follow one chip. Why the log of the variance? It may be negative, so the network needs no constraint. Without
+# (4 min) Why the log of the variance? It may be negative, so the network needs no constraint. Without
 # the pull? The spreads would shrink to nothing, and we were back at section 2.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -262,8 +260,9 @@ print("a plain draw has one:", torch.distributions.Normal(mean, 1.0).sample().re
 # $$-\text{ELBO} = \underbrace{-\log p(x \mid z)}_{\text{reconstruction}} + \beta\;\underbrace{\text{KL}\big(N(\mu, \sigma^2)\,\|\,N(0, 1)\big)}_{\text{what the code says}},
 # \qquad \text{KL} = \tfrac12\sum_j \big(\sigma_j^2 + \mu_j^2 - 1 - \log \sigma_j^2\big)$$
 #
-# At β = 1 its negative is a lower bound of log p(x), the *evidence lower bound*. **Sum** over pixels and over the code,
-# **then** average over the batch. β > 1 (Higgins et al. 2017) buys a simpler code with a worse reconstruction.
+# x is the chip, z the drawn code. At β = 1 the negative is a lower bound of log p(x), the *evidence lower bound*. A **nat**
+# is 1.44 bits. **Sum** over pixels and over the code, **then** average over the batch. β > 1 (Higgins et al. 2017) buys a
+# simpler code with a worse reconstruction.
 
 # %% mirror="models.vae_losses:log_likelihood,models.vae_losses:kl_to_standard,models.vae_losses:elbo_losses"
 
@@ -283,10 +282,9 @@ check_same(log_likelihood_by_torch, log_likelihood, a, b, spread)
 print("a mean over pixels instead of a sum would make beta", 5 * 64 * 64, "times as large")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The last line is a common bug: `mse_loss` averages over pixels, KL is summed, and beta is silently thousands.
-# The codes then say nothing (*posterior collapse*), and every chip comes back as the same mean. Which noise has a
-# pixel? We fix 0.5 standard deviations: an exchange rate between the two parts, as beta is. Curves show `beta_kl`, with
-# beta in it.
+# (4 min) The last line is a common bug: `mse_loss` averages over pixels, KL is summed, and beta is silently thousands. The
+# codes then say nothing (*posterior collapse*), and every chip comes back as the same mean. Which noise has a pixel? We
+# fix 0.5 standard deviations: an exchange rate between the two parts, as beta is. Curves show `beta_kl`, with beta in it.
 
 # %% mirror="models.vae_layers:QUIETEST,models.vae_layers:noise_of,models.vae:vae_settings" slideshow={"slide_type": "skip"}
 
@@ -321,16 +319,15 @@ _ = vae_plots.show_strips(strips, limits, train.info, title=where)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) A chip is now 32 numbers (256 in section 2), each blurred by noise: coarser still. The KL rises while the
-# reconstruction improves, then falls: the code learns to say less. Let the room vote: is the water's error higher or
-# lower than the land's?
+# reconstruction improves, then falls: the code learns to say less. Vote: is the water's error higher than the land's?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What is in the code
 #
-# Which numbers carry anything? Each one's share of the KL tells: nats it says, on average. Turn the strongest, all
-# others left as they are; then turn all together along the directions in which codes differ most (principal
-# components). A straight line between two codes passes through chips, and a drawn code is a new chip: the VAE is a
-# **generative model**, like lecture 08's DCGAN: the last figure shows both.
+# Which numbers carry anything? Each one's share of the KL tells: nats it says, on average. Turn the strongest, all others
+# left as they are; then all together along the directions in which codes differ most (principal components). A straight
+# line between two codes passes through chips, and a drawn code is a new chip: the VAE is a **generative model**, like
+# lecture 08's DCGAN; the last figure shows both.
 
 # %% mirror="models.vae_latent:said_by_each"
 
@@ -365,9 +362,9 @@ pd.DataFrame({way: {key: np.mean([run[way][key] for run in runs]) for key in ("f
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) One number alone does little: they work together. The directions have names: brightness, then where the bright
-# part lies. Draws from N(0, 1) are codes that no land has: in so few steps the pull has not brought the clouds there.
-# Drawn as the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer to
-# the real chips. But it cannot be asked about a given chip: the VAE's encoder can, and must answer for each.
+# part lies. Draws from N(0, 1) are codes that no land has: codes spread by up to four, the pull has had few steps. Drawn as
+# the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer
+# to the real chips. But only the VAE has an encoder that answers for a given chip.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The textbook's claim, measured
@@ -401,12 +398,12 @@ for name, data in {"real ports": "vae_sentinel_coast", "generated coasts": "vae_
 pd.DataFrame(table).T.round(3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) On real ports the claim is upside down: nearly every water chip scores as *more normal* than nearly every land
-# chip. The figure says why. On land the error is as large as the variance: of a port never seen, the model explains
-# hardly more than the mean. Water lies far above the line: its colour is wrong, but that costs less than a town's
-# detail. Nalisnick et al. (2019) met the same on photographs: a VAE of animals and vehicles finds house numbers likelier.
-# Last row: on **generated** coasts with five bands the textbook holds. New land there is of the recipe learned from,
-# while the sea's infrared was never made. Made-up data alone would have made us believe it.
+# (6 min) On real ports the claim is upside down: in red, green and blue the error is 0.03 on water and 0.73 on new land. The
+# figure says why. On land the error is as large as the variance: of a port never seen, the model explains hardly more than
+# the mean. Water lies far above the line: its colour is wrong, but that costs less than a town's detail. Nalisnick et al.
+# (2019): a VAE of animals and vehicles finds house numbers likelier. Last row: on **generated** coasts with five bands the
+# textbook holds, 0.92. New land there is of the recipe learned from, the sea's infrared was never made. Made-up data alone
+# would have made us believe it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Scores that say what they assume
@@ -459,18 +456,17 @@ pd.DataFrame({(kind, short): {name: np.mean([run[name][kind][key] for run in run
               for kind in ("water", "mixed") for short, key in keys.items()}).round(3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Water: error over variance is perfect, the KL nearly. But so are *flatness*, which needs no network, and one
-# mean. Error over variance is flatness in disguise: on mixed chips, which are not smooth, both fall to a coin or below.
-# There the KL stands, at 0.96, a little above one band's mean, 0.93: that margin is what the VAE was worth. The error
-# in SWIR, which sounds most physical, points the wrong way for water, and its seeds differ. For **water**, use a water
-# index; a VAE is for what nobody can name beforehand. And all this rests on 19 water chips.
+# (6 min) Water: error over variance is perfect, the KL nearly (0.991). But so are *flatness*, which needs no network, and one
+# band's darkness. Error over variance is flatness in disguise: on mixed chips, which are not smooth, both fall to a coin or
+# below. There the KL stands, at 0.96, a little above one band's mean, 0.93: that margin is what the VAE was worth. The error
+# in SWIR, which sounds most physical, points the wrong way. For **water**, use a water index; a VAE is for what nobody can
+# name beforehand. And all this rests on 19 water chips.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9 · Your threshold, your cost
 #
-# A score ranks; somebody must draw the line, and a missed oil slick costs more than a false alarm. Move the threshold
-# and the costs, look at the chips beside it, change to a score that fails. The table has the cheapest line for three
-# who pay.
+# A score ranks; somebody must draw the line, and a missed oil slick costs more than a false alarm. Move the threshold and
+# the costs, look at the chips beside it, change to a score that fails. The table: the cheapest line for three who pay.
 
 # %%
 both = torch.cat([groups["land"], groups["water"]])
@@ -489,9 +485,9 @@ for score in ("KL of the code", "plain error"):
 pd.DataFrame(outcome).T.astype({name: int for name in ("found", "missed", "false", "passed", "cost")})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (8 min) Let three students choose, each with other costs. Which land chips lie above the line? Then take the plain
-# error and look for any good place. `inf` flags nothing. These thresholds were chosen on the chips that they are judged
-# by, so the costs are too low: choose on one port and count on another. Exercise 09.3: what if the strange is rare?
+# (8 min) Let three students choose, each with other costs. Which land chips lie above the line? Then take the plain error and
+# look for any good place. The table found none: flag nothing (`inf`) or all land. These thresholds were chosen on the chips
+# that they are judged by, so the costs are too low: choose on one port and count on another.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10 · A map of errors, for the GIS
@@ -532,8 +528,8 @@ _ = vae_plots.show_layers({"scene": vae_plots.displayed(pixels, limits, train.in
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) The textbook's anomaly map has the sea as its darkest part: it maps *detail*. The last picture, error over
-# variance in blocks of 32 px, finds the sea; so would the variance alone. Casablanca was not trained on. Open
-# `errors.tif` in QGIS or ArcGIS Pro beside the scene.
+# variance in blocks of 32 px, finds the sea; so would the variance alone. Casablanca was not trained on. `print(out)`
+# says where the file lies for QGIS or ArcGIS Pro.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 11 · Wildlife cameras
@@ -556,7 +552,7 @@ _ = vae_plots.show_strips({"picture": pictures[some], "reconstruction": in_batch
                           vae_plots.common_limits(pictures), trap.info, titles=[said[i]["animal"] for i in some])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The background comes back, the animal does not: as hoped. And still the plain error is a coin. A deer is a few
+# (4 min) The background comes back, the animal does not: as hoped. And still the plain error is a coin (0.53). A deer is a few
 # hundred of 4,096 pixels, a bird ten; light and noise change all of them. Exercise 09.2 looks at the worst place.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
