@@ -55,7 +55,8 @@ def look_at_gpu():
         return None, f"cannot ask ({type(error).__name__}): see the line on torch"
     driver = _driver()
     if driver and not built:  # on Windows the plain package is always one
-        cure = "README, Windows, has the line for CUDA" if sys.platform == "win32" else f"{INSTALL} in a fresh environment"
+        windows = sys.platform == "win32"
+        cure = "README, Windows, has the line for CUDA" if windows else f"{INSTALL} in a fresh environment"
         return None, f"driver {driver} is here, but this torch is a CPU build: {cure}"
     if driver:
         return None, f"driver {driver} does not serve CUDA {built}: update the driver; until then the CPU is used"
