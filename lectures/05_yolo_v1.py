@@ -15,8 +15,7 @@
 # **Time:** 80 minutes, two of them for the computer; exercises 35 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) A step back in time: YOLO v1 came half a year before SSD. It is taught for its loss, for what its grid cannot do, and
-# because a family of detectors grew from it.
+# (2 min) YOLO v1 came half a year before SSD. It is taught for its loss, its limits, and the family that grew from it.
 
 # %% slideshow={"slide_type": "skip"}
 import math
@@ -60,7 +59,7 @@ budget
 #
 # > The cell that holds an object's **centre** answers for that object.
 #
-# Below are a parking lot and 7 × 7 cells, as in the paper. Move S, row and column.
+# Below: a parking lot and 7 × 7 cells, as in the paper. Move S, row and column.
 
 # %%
 crowd = max(range(len(towns_val)), key=lambda i: len(towns_val[i][1]["boxes"]))
@@ -69,7 +68,7 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, grid=7)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Yellow cells answer. The diamonds are what the white cell should say of its object. Blue dashes: a second object in a
-# cell that has one already; nobody answers for it. Ask before moving S: how fine must the grid be until the last blue box
+# cell that has one already; no cell answers for it. Ask before moving S: how fine must the grid be until the last blue box
 # is gone? And what does that cost?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -86,22 +85,17 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, grid=7)
 # is confidence times class score.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Let them compute 5 P + K for our three classes: 13. Two boxes, but one class vector: if a cell holds a car and a
-# tank, it can say only one of them.
+# (3 min) Let them compute 5 P + K for two boxes and our three classes: 13. Two boxes, but one class vector: of a car and a
+# tank in one cell it can say only one.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · The network of the paper
 #
 # Twenty-four convolutions shrink 448 × 448 pixels to a map of 7 × 7 cells; two **fully connected** layers turn the whole
-# map into the whole answer. The table is data, `PAPER_LAYERS`; one row a layer: kernel, channels, stride.
+# map into the whole answer. The network is a table, `PAPER_LAYERS`: kernel, channels and stride of each layer. On PyTorch's
+# *meta* device tensors have shapes but no memory, so a gigabyte of weights can be counted for free.
 
 # %% mirror="models.yolo_v1_layers:plain_block,models.yolo_v1_layers:convolutions,models.yolo_v1_layers:dense_layers"
-
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Leaky ReLU: what is negative counts a tenth. Read the next slide's table aloud: that is the network.
-
-# %% [markdown] slideshow={"slide_type": "subslide"}
-# On PyTorch's *meta* device tensors have shapes but no memory: a gigabyte of weights can be counted for free.
 
 # %% tags=["nbval-check-output"]
 with torch.device("meta"):
@@ -113,20 +107,18 @@ for number, (row, layer) in enumerate(zip(PAPER_LAYERS, convolutional)):
     name = "max pooling" if row == ["pool"] else "{0} × {0} convolution{1}".format(row[0], ", stride 2" * (row[2] == 2))
     rows.append((name, "{1} × {2} × {3}".format(*maps.shape), sum(p.numel() for p in layer.parameters())))
 rows += [("fully connected", f"{one.out_features}", sum(p.numel() for p in one.parameters())) for one in (dense[1], dense[4])]
-table = pd.DataFrame(rows, columns=["layer", "output", "weights of one"])
-table.groupby(list(table), sort=False).size().rename("times").reset_index()
-
-# %% tags=["nbval-check-output"]
 count = [sum(p.numel() for p in part.parameters()) for part in (convolutional, dense)]
 kinds = [layer.__class__.__name__ for layer in (*convolutional.modules(), *dense)]
 print(f"{kinds.count('Conv2d')} convolutions: {count[0] / 1e6:.1f} million weights")
 print(f"{kinds.count('Linear')} fully connected layers: {count[1] / 1e6:.1f} million, {count[1] / sum(count):.0%} of all")
 print(f"together {sum(count) / 1e6:.1f} million, {4 * sum(count) / 1e9:.2f} GB")
+table = pd.DataFrame(rows, columns=["layer", "output", "weights of one"])
+table.groupby(list(table), sort=False).size().rename("times").reset_index()
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Where do the weights sit? In one layer, 50,176 inputs times 4096. It connects every place with every cell, but
-# shares nothing between places: what it learns about cars at the top left it must learn again at the bottom right. And an
-# image of any other size does not fit.
+# (6 min) Leaky ReLU: what is negative counts a tenth. Where do the weights sit? In one layer, 50,176 inputs times 4096. It
+# connects every place with every cell, but shares nothing between places: what it learns about cars at the top left it must
+# learn again at the bottom right. And an image of any other size does not fit.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What the authors released is not quite the paper
@@ -134,20 +126,19 @@ print(f"together {sum(count) / 1e6:.1f} million, {4 * sum(count) / 1e9:.2f} GB")
 # | | paper | released configuration (`yolov1.cfg`) |
 # |---|---|---|
 # | batch norm | none | after every convolution |
-# | first fully connected layer | 4096 units | replaced by a 3 × 3 layer of 256 channels with weights of its own for each place |
+# | first fully connected layer | 4096 units | a 3 × 3 layer of 256 channels, weights of its own for each place |
 # | boxes a cell | 2 | 3 |
-# | output | 7 × 7 × 30 = 1470 | 7 × 7 × (20 + 3 · 5) = 1715 |
 #
-# Their code settles what the paper leaves open: where no box overlaps the object, the **nearest** is responsible; of
-# several objects in a cell the first of a shuffled list stays.
+# Their code settles what the paper leaves open: where no box overlaps the object, the **nearest** answers; of several
+# objects in a cell the first of a shuffled list stays.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) We follow the text, and the code where the text is silent. Always say which.
+# (2 min) We follow the text, and the code where it is silent.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · From boxes to cells and back
 #
-# Boxes become the numbers that a cell should say, and back. `split_cells` refuses an output that does not fit S, P and K.
+# Boxes become the numbers that a cell should say, and back.
 
 # %% mirror="models.yolo_v1:split_cells,models.yolo_v1:cell_corners,models.yolo_v1:encode_cells,models.yolo_v1:decode_cells"
 
@@ -161,20 +152,19 @@ print("cells", tuple(has.shape), "answer:", int(has.sum()), "for", int(targets.v
 print("there and back again, within a thousandth of a pixel:", bool((back - owned)[has].abs().max() < 1e-3))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) No loop: each object's cell as a one-hot row; argmax over the objects finds the first in each cell. Nine objects have
-# no cell of their own.
+# (4 min) No loop: each object's cell as a one-hot row; argmax finds the first in each cell. Nine objects have no cell.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Lost before training begins
 #
-# How many objects share their cell with an earlier one? That is arithmetic, no network is involved.
+# How many objects share their cell with an earlier one? No network is needed to tell.
 
 # %%
 def lost_share(dataset, grid):
     """Share of the objects of each class, and of all, that no cell answers for."""
     _, everything = collate([dataset[i] for i in range(len(dataset))])
     index, has = assign_cells(everything, dataset.images.shape[-2:], grid)
-    kept = torch.cat([take(everything.labels, index)[has]])
+    kept = take(everything.labels, index)[has]
     counts = [(int((kept == k).sum()), int((everything.labels == k).sum())) for k in range(1, len(dataset.classes) + 1)]
     counts.append((len(kept), int(everything.valid.sum())))
     return [1 - taught / all_of_them for taught, all_of_them in counts]
@@ -190,9 +180,9 @@ ax.text(8.1, 0.26, "ours, S = 8")
 lost.loc[[7, 8, 16]].round(3).rename_axis("S")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Centres of buildings are far apart; cars park door to door. With S = 8, ours, one car in ten is lost by design; with
-# S = 16 one in seventy. Why not S = 28? Our fully connected layers will have (S² · 13)² weights each: sixteen times as many for
-# S twice as large.
+# (3 min) Centres of buildings are far apart; cars park door to door. With our S = 8 one car in ten is lost by design, with
+# S = 16 one in seventy. Why not S = 28? Our fully connected layers have (S² · 13)² weights each: sixteen times as many for S
+# twice as large.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · The loss, word for word
@@ -200,20 +190,16 @@ lost.loc[[7, 8, 16]].round(3).rename_axis("S")
 # $$\begin{aligned} L =\; & 5 \sum_{\text{responsible}} \big[(x - x^*)^2 + (y - y^*)^2 + (\sqrt{w} - \sqrt{w^*})^2 + (\sqrt{h} - \sqrt{h^*})^2\big] \\
 # & + \sum_{\text{responsible}} (c - \text{IoU})^2 \;+\; 0.5 \sum_{\text{all other boxes}} c^2 \;+\; \sum_{\text{cells with an object}} \sum_{k} (p_k - p_k^*)^2 \end{aligned}$$
 #
-# With a star: what the object says; c is confidence, p the class scores.
+# With a star: what the object says; c is confidence, $p_k$ the class scores.
 #
 # - **Responsible** is, in a cell with an object, the box that overlaps the object most *at this moment*. So the boxes of a
 #   cell specialise, one on flat things, one on tall things.
 # - Confidence learns to be an **IoU**, of a box that moves while it learns.
-# - Squares for everything, classes too. **5** because boxes matter, **0.5** because empty cells are so many.
+# - Squares for all, classes too. **5** because boxes matter, **0.5** because empty cells are many.
 #
 # First as loops: an object for each cell, the overlap of two boxes, the loss of one cell, the sum over cells and chips.
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Read the four sums aloud and point at the cell's numbers: which is in which sum? Ask: why is the second box of an
-# object's cell taught confidence 0, although it may fit nearly as well? So that one object gets one box.
-
-# %% slideshow={"slide_type": "subslide"}
+# %%
 def owners(boxes, size, grid):
     """The object that each cell answers for, {(row, column): index}; of several the first stays."""
     found = {}
@@ -259,7 +245,9 @@ def losses_with_loops(output, targets, size=128):
     return total / len(output)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) `loss_of_cell` returns the four sums for one cell. Who is responsible? See `fits` and, where nothing fits, `errors`.
+# (8 min) Read the four sums aloud and point at the cell's numbers: which is in which sum? Why is the second box of an object's
+# cell taught confidence 0, although it may fit nearly as well? So that one object gets one box. In `loss_of_cell`
+# `fits` says who is responsible and, where nothing fits, `errors`.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The same for a whole batch
@@ -278,8 +266,8 @@ def batched(output, targets):
 check_same(losses_with_loops, batched, output, targets, tolerance=1e-3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) `detach`: the IoU is a target here, nobody may improve it by moving the box that it judges. Change the 5 in one of the
-# two and run again.
+# (4 min) Loops and batch agree. `detach`: the IoU is a target here, not to be improved by moving the box that it judges. Change
+# the 5 in one of the two and run again.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Why square roots?
@@ -294,16 +282,16 @@ pd.DataFrame({"IoU lost": 1 - right / wrong, "plain: 1000 (w - w*)²": 1000 * (w
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) To the plain difference all three mistakes are the same, yet the car has lost two and a half times as much IoU as the
-# house. With roots the cost falls with the width, about as the lost IoU does. Logarithms (lectures 02 to 04) do it for any
+# house. With roots the cost falls with the width, about as the lost IoU does. Logarithms (lectures 02 to 04) do so for any
 # size.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · A small YOLO that trains here
 #
-# The paper pretrains on a million labelled pictures, then trains 135 epochs on 16,551 more. We have 768 chips and half a
-# minute. Three parts change most (part 7 has the rest): the first six layers are the **small backbone of lecture 03**; S is
-# 8, because 128 px halve evenly; and the fully connected layers **start as a copy** of what the convolutions say cell by
-# cell (what is negative at a tenth: a leaky ReLU lies between).
+# The paper pretrains on a million labelled pictures, then trains 135 epochs on VOC. We have 768 chips and about a minute.
+# Three parts change most (part 7 has the rest): the first six layers are the **small backbone of lecture 03**; S is 8,
+# because 128 px halve evenly; and the fully connected layers **start as a copy** of what the convolutions say cell by cell
+# (what is negative at a tenth: a leaky ReLU lies between).
 
 # %% mirror="models.yolo_v1_layers:first_guess,models.yolo_v1_layers:ScaledLinear,models.yolo_v1_layers:copying_layers" tags=["nbval-check-output"]
 
@@ -311,15 +299,14 @@ guess = torch.rand(1, 13, 8, 8)
 check_same(copying_layers(13, 64), lambda maps: maps.permute(0, 2, 3, 1).flatten(1), guess)    # not negative: a copy
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Why this trick? A fully connected layer that starts at random must first find out which input belongs to which
-# output, cell by cell. Ours starts with the right wiring and may rewire everything; part 6 shows what a random start reaches.
-# The scale 1 / √N: Adam moves every weight by about the same step, and 832 small steps in one direction are a large one.
+# (5 min) A fully connected layer that starts at random must first find out which input belongs to which output. Ours starts
+# with the right wiring and may rewire everything; part 6 shows what a random start reaches. The scale 1 / √N: Adam moves
+# every weight by about the same step, and 832 small steps in one direction are a large one.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### From numbers to detections, and all together
 #
-# Each of 128 boxes gets three scores, confidence times class; suppression within each class; done. `YOLOv1`
-# has no second stage.
+# Each of 128 boxes gets three scores, confidence times class; then suppression within each class.
 
 # %% mirror="models.yolo_v1:detect_cells"
 
@@ -337,13 +324,13 @@ model = small_yolo(classes=3)
 {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}   # weights of each part
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Even here the fully connected layers hold most weights. Compare with lecture 03: no proposals, no RoIs, no second
-# head. `check_size` stands here for another reason than in SSD: fully connected layers fit one size of map only.
+# (3 min) Even here the fully connected layers hold most weights, and they fit one size of map only: hence `check_size`.
+# Compare with lecture 03: no proposals, no RoIs, no second head.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight chips by heart, then all
 #
-# First the test for bugs.
+# First the test for bugs, then all chips.
 
 # %%
 memory = small_yolo(classes=3)
@@ -352,13 +339,7 @@ _ = plots.show_results(eight, evaluation.detect(memory, eight), range(4), score=
 
 # %%
 history = fit(model, towns, steps=budget.towns_steps)
-_ = plots.plot_history(history)
-
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) By heart: all found but the nine that share a cell (part 3); no training teaches those. On all chips *classes* and
-# *coordinates* fall, *object* and *no object* do not: confidence runs after an IoU that grows, and speaks up in wrong cells.
-
-# %% slideshow={"slide_type": "subslide"}
+plots.plot_history(history)
 detections, truth = evaluation.detect(model, towns_val), evaluation.targets_of(towns_val)
 scores = evaluation.average_precision(detections, truth, towns.classes)
 curves = {name: evaluation.precision_recall(detections, truth, k + 1) for k, name in enumerate(towns.classes)}
@@ -366,8 +347,10 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: boxes are there, but rough.
-# That is the paper's own finding: most of YOLO's mistakes are of place.
+# (7 min) By heart, four of the eight: missed are cars that share a cell (part 3). On all chips *classes* and
+# *coordinates* fall, *object* and *no object* do not: confidence runs after an IoU that grows, and speaks up in wrong cells.
+# The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: the boxes are rough. The
+# paper found so too: most of YOLO's mistakes are of place.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Look inside: what does each cell say?
@@ -383,7 +366,7 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, said, co
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Walk over a row of cars. Which box is responsible, the first or the second? Have they specialised? Then an empty
-# cell: both confidences should be low, and nobody cares what the other numbers say.
+# cell: both confidences should be low, and nothing is asked of the other numbers.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What it cannot do, measured
@@ -410,16 +393,15 @@ each = pd.DataFrame(rows).assign(all=True)
 pd.DataFrame({"objects": each.iloc[:, 1:].sum(), "share found": [each.found[each[name]].mean() for name in each.columns[1:]]}).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) First row: objects that no cell answers for; some are found all the same, by a spare or a neighbour's box. Crowds
-# are worse than loners, long boxes worse than square ones. But rows overlap: a long box is often a car, or cut by the
-# border. Which of these would more training cure? Not the first.
+# (5 min) First row: of the objects that no cell answers for some are found all the same, by a spare or a neighbour's box.
+# Crowds are worse than loners, long boxes worse than square ones. But rows overlap: a long box is often a car, or cut by
+# the border. No training cures the first.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What the fully connected layers cost
 #
-# Stored: 90 seconds each, same chips, one seed. *Copy*: as above. *Random*: fully connected layers
-# started at random, as in the paper. *None*: the convolutions' own answer, as in version 2. Anew:
-# `python -m tests.benchmarks.yolo_dense`.
+# Stored: 90 seconds each, same chips, one seed. *Copy*: as above. *Random*: fully connected layers started at random, as in
+# the paper. *None*: the convolutions' own answer, as in version 2. Anew: `python -m tests.benchmarks.yolo_dense`.
 
 # %%
 starts = pd.concat([pd.DataFrame(run).T for run in stored("yolo_dense")])
@@ -428,8 +410,7 @@ starts.loc[["copy", "random", "none"]].astype({"weights in dense layers": int, "
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) From a random start nothing comes of it in this time, not even on the chips that it learns from. The copy works, and
 # without these layers it is better still: 1.4 million weights that learn place by place cost more than they bring here.
-# Version 2 dropped them; the paper had pretrained convolutions and 135 epochs. One seed: 0.01 against 0.75 is no accident, a
-# few hundredths could be.
+# Version 2 dropped them; the paper had pretrained convolutions and 135 epochs. One seed: a few hundredths mean nothing.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The paper, and where we leave it
@@ -437,21 +418,20 @@ starts.loc[["copy", "random", "none"]].astype({"weights in dense layers": int, "
 # | | Redmon et al. 2016 | here | why |
 # |---|---|---|---|
 # | input | 448 × 448 | 128 × 128 | our chips |
-# | S, P, K | 7, 2, 20 | 8, 2, 3 | 128 px halve evenly; our classes |
+# | S, P, K | 7, 2, 20 | 8, 2, 3 | part 5; our classes |
 # | convolutions | 24, up to 1024 channels | 10, up to 128 | a laptop |
-# | activation, batch norm | leaky ReLU, none | ReLU after batch norm | the backbone of all three detectors |
-# | fully connected | 4096 units, dropout 0.5, random start | 832 units, no dropout, start as a copy | 768 chips do not teach a random start |
-# | pretraining | 20 convolutions, ImageNet, 224 px | none | the copy does without |
+# | activation, batch norm | leaky ReLU, none | ReLU after batch norm | lecture 03's backbone |
+# | fully connected | 4096 units, dropout 0.5, random start | 832 units, no dropout, a copy | part 6 |
 # | augmentation | scale, shift, exposure, saturation | flips and quarter turns | seen from above |
-# | training | SGD, 135 epochs, batch 64 | AdamW, half a minute, batch 8 | a laptop |
+# | training | SGD, 135 epochs, batch 64 | AdamW, a minute, batch 8 | a laptop |
 # | target, loss, weights 5 and 0.5, score, output | | **the same** | |
 #
-# On VOC 2007 the paper reports a mean AP of **63.4 at 45 images a second**; 52.7 at 155 with nine convolutions (Fast YOLO)
-# and 66.4 at 21 with VGG-16. Combined with Fast R-CNN it reached 75.0: the two make different mistakes.
+# On VOC 2007 the paper reports a mean AP of **63.4 at 45 images a second**; 52.7 at 155 with nine convolutions (Fast
+# YOLO). Combined with Fast R-CNN it reached 75.0: the two make different mistakes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Why do two detectors together gain so much? Fast R-CNN saw regions one by one and took background for objects;
-# YOLO sees the whole image and rarely does.
+# (3 min) Why do two together gain so much? Fast R-CNN sees regions one by one and takes background for objects; YOLO sees
+# the whole image and rarely does.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What later versions changed
@@ -459,27 +439,24 @@ starts.loc[["copy", "random", "none"]].astype({"weights in dense layers": int, "
 # | version | what changed | source |
 # |---|---|---|
 # | v2, 2016 | no fully connected layers; anchors, their shapes by clustering; batch norm; several input sizes | arXiv 1612.08242 |
-# | v3, 2018 | three maps of different cell size; a sigmoid for each class; 53 layers with shortcuts | arXiv 1804.02767 |
-# | v4, 2020 | mosaic augmentation, a loss on the overlap (CIoU), features mixed up and down | arXiv 2004.10934 |
+# | v3, 2018 | three maps of different cell size; a sigmoid for each class | arXiv 1804.02767 |
+# | v4, 2020 | mosaic augmentation, a loss on the overlap (CIoU) | arXiv 2004.10934 |
 # | YOLOX, 2021 | no anchors again; separate heads for class and place; objects matched by cost | arXiv 2107.08430 |
-# | v7, 2022 | layers merged for inference; extra heads that only help training | arXiv 2207.02696 |
-# | v9, 2024 | more gradient information through the network while training | arXiv 2402.13616 |
+# | v7, 2022; v9, 2024 | extra parts that only help training | arXiv 2207.02696; 2402.13616 |
 # | v10, 2024 | one box an object from training on: no suppression | arXiv 2405.14458 |
 #
-# Versions 5, 8 and 11 came as software without a paper, under the AGPL: read that licence before building on it. The name
-# is no lineage.
+# Versions 5, 8 and 11 came as software without a paper, under the AGPL: read that licence before building on it.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Put part 6 beside this table: shared cells (finer maps, anchors), shapes from scratch (anchors), squares of sizes
-# (overlap losses), one image size (no fully connected layers). Exercise 05.2 builds version 2's box.
+# (3 min) Which fault of v1 does each mend? Shared cells (finer maps, anchors), shapes from scratch (anchors), squares of
+# sizes (overlap losses), one image size (no fully connected layers). Exercise 05.2 builds version 2's box.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Three detectors side by side
 #
 # The same backbone and chips, **the same 90 seconds of training**, two CPU cores. Stored; anew:
-# `python -m tests.benchmarks.side_by_side`. *Small*: under 32 × 32 px.
-# Short strokes in the figure: AP50 of three more runs of each, as
-# `python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2`.
+# `python -m tests.benchmarks.side_by_side`. *Small*: under 32 × 32 px. Short strokes in the figure: AP50 of three more runs
+# of each, as `python -m tests.benchmarks.accuracy quick --model yolo_v1 --data towns --seeds 0 1 2`.
 
 # %%
 names = {"faster_rcnn": "Faster R-CNN", "ssd": "SSD", "yolo_v1": "YOLO v1"}
@@ -501,16 +478,15 @@ _ = ax.set(xlabel="images a second; left: one at a time, right: 16 at once", yla
            ylim=(0.5, 1), xlim=(0, 1.25 * side.images_a_second_16.max()))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Speed first: YOLO v1, then SSD, whose heads work on 32 × 32 cells, then Faster R-CNN with its second look; in a
-# batch the gap widens. Accuracy: "one-shot is faster and less accurate" holds for YOLO v1. SSD is at AP50 level with Faster
-# R-CNN or ahead, in all runs. YOLO v1 finds most objects and places them roughly: compare its AP50 with its AP. AP by size is
-# of one run: differences of a few hundredths are none.
+# (5 min) Speed: YOLO v1, then SSD, whose heads work on 32 × 32 cells, then Faster R-CNN with its second look; in a batch
+# the gap widens. Accuracy: "one-shot is faster and less accurate" holds for YOLO v1; SSD is level with Faster R-CNN or
+# ahead. YOLO v1 finds most objects and places them roughly: compare AP50 with AP. AP by size is of one run: a few
+# hundredths mean nothing.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
 #
-# **05.1** How many objects does a grid lose? Write it without `assign_cells`: count the objects whose cell an earlier
-# object has taken.
+# **05.1** How many objects does a grid lose? Without `assign_cells`, count the objects whose cell an earlier one has taken.
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
 def objects_lost(boxes, size, grid):
@@ -539,8 +515,8 @@ check("05.2", decode_v2)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **05.3** How many pixels wide is the window that one cell of the map sees? A kernel of k adds (k - 1) steps, a step being
-# the product of all strides before it; a pooling is a kernel of 2 with stride 2. Then ask it of `PAPER_LAYERS` and of
-# `SMALL_LAYERS`: can a cell of ours see a whole warehouse of 60 px?
+# the product of all strides before it; a pooling is a kernel of 2 with stride 2. Then ask `SMALL_LAYERS`: can a cell of
+# ours see a whole warehouse of 60 px?
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
 def receptive_field(table):
@@ -561,7 +537,7 @@ print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # *Predict, then change a number:* what share of the objects does S = 56 lose? Add it to `sizes` in part 3.
 #
-# **Project:** how close do centres come in chips of your own? Choose S by `lost_share`, train, and compare with SSD.
+# **Project:** on chips of your own choose S by `lost_share`, train, and compare with SSD.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
@@ -581,14 +557,14 @@ print("05.3: the paper's cells see", receptive_field(PAPER_LAYERS), "px of 448, 
 #
 # - The cell that holds the centre answers; it says 5 P + K numbers, and one class for all its boxes.
 # - The loss is squares: place and roots of size of the **responsible** box, confidence towards its IoU, empty boxes
-#   towards 0, one class vector a cell.
+#   towards 0.
 # - A grid loses second centres in a cell by design. Finer grids lose fewer and, with fully connected layers, cost more.
 # - Side by side: one look was faster; less accurate was YOLO v1 alone.
 #
 # **Next:** lecture 06 goes back to two looks and asks for more than boxes: **Mask R-CNN** outlines every object.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask each student: in their own imagery, how close do centres come? What S would they need?
+# (2 min) Ask: in your own imagery, how close do centres come? What S would you need?
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
