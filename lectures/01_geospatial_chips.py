@@ -365,8 +365,8 @@ handles = [plt.Rectangle((0, 0), 1, 1, facecolor=colour, hatch=hatch, label=name
 _ = figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) White chips were dropped: chips that touch, even at a corner, can share objects. Ask whether one block is enough.
-# (Better: several; best: other towns, so the towns set uses whole scenes.)
+# (3 min) White chips were dropped: chips that touch, even at a corner, can share objects. Ask whether one block is
+# enough. (Better: several; best: other towns, so the towns set uses whole scenes.)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### How much does a random split leak?
@@ -497,8 +497,8 @@ print("objects in each chip:", targets.valid.sum(1).tolist())
 _ = plots.show_chips(train, shown, columns=6, size=1.25)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) One fixed shape lets later lectures match, sample and compute losses for a whole batch without a loop. The
-# waste is small beside the pixels. Ask where the empty chip went. (Its row of `valid` is all False.)
+# (2 min) One fixed shape lets later lectures match, sample and compute losses for a whole batch without a loop. The waste
+# is small beside the pixels. Ask where the empty chip went. (Its row of `valid` is all False.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10 · How large should a chip be?
@@ -535,7 +535,8 @@ print("measured on:", stored["device"])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Dotted is the fair price: four times the pixels, four times the cost. 256 px pays it. 512 px pays more, for
-# training compares each anchor with each object, and both grow with the pixels: by 16 when the side doubles. Ask what helps: smaller batches, fewer anchors, a GPU.
+# training compares each anchor with each object, and both grow with the pixels: by 16 when the side doubles. Ask what
+# helps: smaller batches, fewer anchors, a GPU.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 11 · Real imagery: tree crowns from the air
@@ -557,8 +558,8 @@ _ = figure.suptitle("Real: NEON tree crowns, 0.2 m" if trees else "Generated sta
 print(fill(f"{real.info.citation} Licence: {real.info.licence}", 120))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Let the room find crowns without a box. A detector that finds those is marked wrong, so its precision reads
-# lower than it is. Plots of 200 px give chips of 128 that share 56: most crowns count twice or more.
+# (3 min) Let the room find crowns without a box. A detector that finds those is marked wrong: its precision reads too
+# low. Plots of 200 px give chips of 128 that share 56: most crowns count twice or more.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 12 · When data are broken
@@ -652,8 +653,8 @@ check("01.3", visible_share)
 # 5. Why keep chips without objects?
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) 1: 50 m east, 100 m south. 2: it invents ids along the edges. 3: only where nothing touches. 4: too high:
-# pixels were seen in training. 5: they show what is not an object, and count false alarms.
+# (4 min) 1: 50 m east, 100 m south. 2: it invents ids along the edges. 3: only where nothing touches. 4: too high: pixels
+# were seen in training. 5: they show what is not an object, and count false alarms.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What to remember

@@ -11,13 +11,13 @@
 # - thin out a heap of boxes with non-maximum suppression, and know when it goes wrong;
 # - compute average precision from nothing but a sorted list.
 #
-# **You need** lecture 01: chips and boxes; tensors and broadcasting met once, they are used all the time here.
+# **You need** lecture 01: chips and boxes; tensors and broadcasting met once.
 #
 # **Time:** 70 minutes with the exercises. Nothing is trained; all cells together run in under a minute.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) No network today, on purpose. Who meets anchors, matching and suppression inside a big model takes them for
-# magic. Here each is ten lines, proved equal to a second implementation. Lecture 03 only plugs them together.
+# (2 min) No network today, on purpose: each part is about ten lines, proved equal to a second implementation. Lecture 03
+# plugs them together.
 
 # %% slideshow={"slide_type": "skip"}
 import math
@@ -42,8 +42,8 @@ labels = torch.cat([target["labels"] for target in targets])             # of al
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1 · A detection is a box, a class and a probability
 #
-# A detector answers *what is where, and how many*: each **instance** of each class gets a box of its own. It says nothing
-# about single pixels. The same box is written in many ways, and mixing them up raises no error:
+# A detector answers *what is where, and how many*: each **instance** of each class gets a box of its own, single pixels get
+# nothing. The same box is written in many ways, and mixing them up raises no error:
 #
 # | convention | numbers | who |
 # |---|---|---|
@@ -60,15 +60,15 @@ image, example = chips.images[rich[-1]], targets[rich[-1]]
 _ = plots.show_chip(image, example["boxes"], example["labels"], chips.classes, info=chips.info)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside. Ask what it costs to mix the first two up;
-# section 2 answers.
+# (3 min) Let them find what a box cannot say: the roof's angle, the tree inside. Ask what it costs to mix up the first
+# two rows; section 2 answers.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · How well do two boxes agree?
 #
-# A detector never returns the box that the annotator drew. We need one number for *how close is close enough*.
+# A detector never returns exactly the box that the annotator drew. We need one number for *how close is close enough*.
 # **Intersection over union (IoU)**: the area that two boxes share, over the area that they cover together. 1 is the same
-# box, 0 means that they do not touch, and 0.5 is the usual bar for "found it".
+# box, 0 means that they share nothing, and 0.5 is the usual bar for "found it".
 
 # %%
 # First, the definition, word for word. Slow, and hard to get wrong.
@@ -93,12 +93,7 @@ iou_with_loops(car, shifted)
 # %% mirror="ops.boxes:box_area,ops.boxes:box_iou" tags=["nbval-check-output"]
 check_same(iou_with_loops, box_iou, random_boxes(50), random_boxes(30, seed=1))
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Slide one sheet of paper over another: shared area goes up, covered area goes down, so IoU moves faster than
-# people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two 100-pixel
-# buildings? (0.68 and 0.96.)
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### Small objects pay more for the same mistake
 #
 # What a shift leaves of the IoU depends on nothing but the shift *relative to the size*. A car of 8 pixels falls below 0.5
@@ -114,8 +109,10 @@ plt.gca().set(xlabel="shift in x and in y (px)", ylabel="IoU", xlim=(0, 8), ylim
 _ = plt.legend(title="side of the object")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with itself, before any
-# detector has erred. So does label noise. Lecture 04 meets ships of five to thirty pixels.
+# (6 min) Slide one sheet of paper over another: shared area goes up, covered area goes down, so IoU moves faster than
+# people expect. Ask before you run the first cell: two 10-pixel cars, one pixel off in x and y? And two 100-pixel
+# buildings? (0.68 and 0.96.) An off-by-one convention is such a mistake: an 8 x 12 car read as 9 x 13 has IoU 0.82 with
+# itself, before any detector has erred.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.1.** Two boxes that do not touch have IoU 0 however far apart they are, so IoU cannot tell a near miss
@@ -137,8 +134,8 @@ check("02.1", generalised_iou)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · Anchors: boxes to start from
 #
-# A network has a fixed number of outputs; a chip has any number of objects. So we give it many fixed boxes, **anchors**,
-# and ask the same two questions about each: *is there an object?* and *how must I move and stretch you to fit it?*
+# A network has a fixed number of outputs; a chip has any number of objects. So we give it fixed boxes, **anchors**, and ask
+# two questions about each: *is there an object?* and *how must I move and stretch you to fit it?*
 #
 # Anchors sit on the **cells of a feature map**, not on every pixel: a backbone with stride 4 turns 128 × 128 pixels into
 # 32 × 32 cells. Each cell carries several sizes and aspect ratios; a network with several maps has anchors on each. All
@@ -165,14 +162,14 @@ plots.name_below(ax.figure, [plots.line(colour, "-", f"{size} px") for size, col
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) A size is the square root of the area, so the three ratios of one size cover the same area. Anchors on every
-# pixel would be sixteen times as many, for positions that the network cannot tell apart. Nothing depends on the image, so
-# they are computed once. They sit on the cells' upper left pixels, as in torchvision.
+# pixel would be sixteen times as many, for positions that the network cannot tell apart. They are centred on the cells'
+# upper left corners, as in torchvision.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Which objects can these anchors reach?
 #
 # Before any training, one number tells whether a set of anchors fits a data set: for each object, the **best IoU** that
-# any anchor has with it. What no anchor comes near is hard to learn. Small vehicles are the hard ones.
+# any anchor has with it. What no anchor comes near is hard to learn.
 
 # %%
 def best_overlap(sizes, stride):
@@ -190,8 +187,8 @@ pd.DataFrame(rows).T.round().astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) First row: the sizes of the Faster R-CNN paper, made for photographs of 600 x 1000 pixels. Third row: a smaller
-# size alone helps less than one hopes: a vehicle of 8 x 12 pixels slips between cells that are 16 pixels apart. Fourth
-# row: the finer grid does it. But look at vehicles at 0.7: that is the bar of the next section.
+# size alone hardly helps: a vehicle of 8 x 12 pixels slips between cells that are 16 pixels apart. Fourth row: the finer
+# grid does it. But see vehicles at 0.7, the bar of the next section.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Which anchor answers for which object?
@@ -203,14 +200,13 @@ pd.DataFrame(rows).T.round().astype(int)
 # | **positive** | IoU ≥ 0.7 with an object, **or** the best anchor that an object has | "object", and learns its box |
 # | **negative** | IoU < 0.3 with every object | "background" |
 # | **ignored** | in between | no loss: neither answer would be fair |
+#
+# The second half of the first rule is what saves small objects. How many have no positive anchor without it?
 
 # %% mirror="ops.matching:anchor_iou,ops.matching:match_boxes"
 batch = Targets.from_list([targets[i] for i in rich])          # boxes (16, M, 4), padded; valid says which rows are real
 iou = anchor_iou(anchors, batch.boxes, batch.valid)            # anchors (N, 4) meet objects (16, M, 4): (16, N, M)
 matched, state = match_boxes(iou, None, positive=0.7, negative=0.3, force_best=True)   # None: padding has IoU -1
-
-# %% [markdown]
-# The second half of the first rule is what saves small objects. How many would be left without a positive anchor?
 
 # %%
 def verdicts(force_best):
@@ -226,30 +222,30 @@ ax.scatter(*anchors[mine == -1].view(-1, 2, 2).mean(1).T, s=1, color="white")   
 pd.DataFrame({name: verdicts(force) for name, force in (("IoU alone", False), ("with the best anchor", True))}).astype(int)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Without the rule most vehicles have no positive anchor. Their best anchors fall into *ignored*: nothing ever says
-# "object" there, while everything around says "background", so the network would never learn them. Ignored anchors (dots)
-# form a halo around each object: the borderline never has to be learned. Positives are a tiny share: always saying
-# "background" is right more than 99 times in 100. Lecture 03 samples, lecture 04 mines hard negatives.
+# (5 min) Without the rule 74 of 116 objects have no positive anchor. Their best anchors are among the *ignored*: nothing
+# says "object" there, everything around says "background", so the network would never learn them. Ignored anchors (dots)
+# form a halo around each object. Always saying "background" is right more than 99 times in 100. Lecture 03 samples,
+# lecture 04 mines hard negatives.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Move over the feature map
 #
-# Choose a stride, sizes and ratios, then walk with the arrow keys. Which anchors of this cell are positive? Can you find
-# a vehicle that has a positive anchor *without* the forced match? Marks show the best verdict in every cell: × positive,
-# ● ignored, a small dot negative.
+# Choose a stride, sizes and ratios, then walk with the arrow keys. Can you find a vehicle that has a positive anchor
+# *without* the forced match? Marks show the best verdict in every cell: × positive, ● ignored, a small dot negative.
 
 # %%
 row, col = divmod(int((mine.view(grid * grid, -1) == 1).sum(1).argmax()), grid)     # the cell with most positive anchors
 widgets.anchors(image, example["boxes"], info=chips.info, sizes=sizes, row=row, col=col)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Stride 4 to 16: watch the crosses thin out. Switch sizes off until only 64 is left: the vehicles keep a cross
-# each, forced, with an IoU below 0.1. Then lower the upper bar to 0.5, the value of R-CNN's second stage.
+# (5 min) Stride 4 to 16: the crosses thin out. Switch sizes off until only 64 is left: each vehicle keeps a cross,
+# forced, with an IoU below 0.1. Then lower the upper bar to 0.5, the value of Faster R-CNN's second look.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Box coding: what the network is asked to predict
 #
-# Not coordinates. For a matched anchor it predicts four corrections:
+# Not coordinates, but four corrections of a matched anchor. The object has its centre at (x, y) and the sides w and h; the
+# index a marks the anchor's own:
 #
 # $$t_x = \frac{x - x_a}{w_a} \qquad t_y = \frac{y - y_a}{h_a} \qquad t_w = \log\frac{w}{w_a} \qquad t_h = \log\frac{h}{h_a}$$
 #
@@ -275,10 +271,10 @@ spread = {name: [values[kind == k].std().item() for k in (1, 2, 3)] for name, va
 pd.DataFrame(spread, index=chips.classes).T.round(2).rename_axis("standard deviation")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Derive one case on the board: anchor 32 wide, object 16 wide: log 0.5 = -0.69; object 64 wide: +0.69. The cap in
-# the decoder is there for untrained networks, whose wild first predictions an exponential would turn into infinity. The
-# table: in pixels a loss would care about buildings alone; coded, all classes are of one magnitude, about 0.1. The second
-# stage of Faster R-CNN divides by just that: its weights are 10, 10, 5, 5.
+# (5 min) One case on the board: anchor 32 wide, object 16 wide: log 0.5 = -0.69; object 64 wide: +0.69. The cap in the
+# decoder is for untrained networks, whose wild predictions an exponential would turn into infinity. The table: in pixels
+# buildings would rule the loss; coded, all classes spread by about 0.1. Faster R-CNN's second look multiplies by 10 to
+# undo just that.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · Non-maximum suppression
@@ -305,10 +301,7 @@ crowded = max(range(len(chips)), key=lambda i: (box_iou(houses[i], houses[i]) > 
 heap = pretend(targets[crowded])
 _ = plots.show_chip(chips.images[crowded], heap["boxes"], heap["labels"], chips.classes, info=chips.info)
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Better boxes tend to score higher, not always: that is all that NMS has to go by.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### As a loop over a sorted list
 #
 # Sort by score. Keep the first. Strike out all that overlap it too much. Repeat with what is left.
@@ -348,17 +341,17 @@ check_same(nms_with_loop, nms_as_matrix, *crowd, 0.5)
 check_same(nms_as_matrix, torchvision.ops.nms, heap["boxes"], heap["scores"], 0.3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Draw the list and strike out by hand. Then ask for the wrong matrix version: "drop every box that any better box
-# overlaps". Chain A-B-C: A strikes B, B would strike C, C does not touch A. Greedy keeps C, the wrong version drops it.
-# The rounds are as many as the longest such chain, a handful in practice.
+# (8 min) Better boxes tend to score higher: that is all that NMS has to go by. Strike out by hand on the board. Then a
+# wrong matrix version: "drop every box that any better box overlaps". Chain A-B-C: A strikes B, B would strike C, C does
+# not touch A. The loop keeps C, the wrong version drops it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One call for a whole batch
 #
 # A car may park within the box of a turned house: classes must not suppress each other, nor may two chips of a batch.
-# So boxes carry a group number, and only boxes of one group compete; torchvision's compiled code compares them. What a
-# detector returns for a batch is padded like `Targets`: `take` picks rows, `trim` drops columns that no chip fills. With
-# `best_detections` every detector of the course ends.
+# So boxes carry a group number, and only boxes of one group compete; torchvision's compiled code compares them. The result
+# is padded like `Targets`: `take` picks rows, `trim` drops columns that no chip fills. Every detector of the course ends
+# with `best_detections`.
 
 # %% mirror="ops.boxes:unflatten,ops.boxes:batched_nms,ops.boxes:take,ops.boxes:trim"
 
@@ -377,10 +370,7 @@ def in_one_call(found):
 
 check_same(class_by_class, in_one_call, heap)
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) unflatten makes one padded row an image. No loop over images: that makes small chips fast in lecture 03.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### Walk through it
 #
 # On the right stands the sorted list of the loop. Move **step** with the arrow keys: one kept box at a time, and what it
@@ -391,8 +381,8 @@ few = pretend(targets[crowded], copies=3)
 widgets.nms(chips.images[crowded], few["boxes"], few["scores"], few["labels"], info=chips.info, score=0.2, step=3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box, at 0.7 doubles survive, at 0.1
-# houses vanish. Which threshold is right? The next slide measures what a low one costs.
+# (7 min) Ask for predictions before each step. At IoU 0.5 each house keeps about one box, at 0.7 doubles survive, at 0.1
+# houses vanish. The next slide measures what a low threshold costs.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · What NMS cannot do
@@ -413,18 +403,18 @@ def lost(threshold):
 pd.DataFrame({f"IoU {t}": lost(t) for t in (0.05, 0.1, 0.2, 0.3, 0.5)} | {"objects": labels.bincount()[1:]}, chips.classes)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Here hardly one is lost from 0.3 on: that is the window to choose from. A lower threshold loses houses; a higher one
-# keeps doubles, which count as false. Real detections are a little off, so real losses begin at higher thresholds, and a row
-# of houses at 45 degrees closes the window. Masks overlap less than boxes: lectures 06 and 07 return to touching buildings.
+# (2 min) From 0.3 on hardly one is lost. A lower threshold loses neighbours; a higher one keeps doubles. Real detections
+# are a little off, so real losses begin at higher thresholds. Masks overlap less than boxes: lectures 06 and 07 return to
+# touching buildings.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What NMS can repair: borders between chips
 #
 # A scene is too large for one pass, so it is cut into windows, and an object on a border is found once in each. Shift all
-# boxes back into scene coordinates and run NMS **once over the scene**. We play it through: one chip is the scene, windows
-# have 64 pixels, and the detector returns whatever part of an object it sees. An overlap as large as the largest object
-# makes each object whole in some window, and NMS removes its doubles. Small **pieces** survive: a third of a tank has
-# IoU 0.33 with the whole tank. Exercise 02.2 gets rid of them.
+# boxes back into scene coordinates and run NMS **once over the scene**. Let one chip be the scene, windows have 64 pixels,
+# and the detector return whatever part of an object it sees. An overlap as large as the largest object makes each object
+# whole in some window, and NMS removes its doubles. Small **pieces** survive: a third of a tank has IoU 0.33 with the whole
+# tank. Exercise 02.2 gets rid of them.
 
 # %%
 def windowed(target, size=64, overlap=32):
@@ -458,8 +448,8 @@ plots.name_below(figure, plots.class_lines([1, 2], ["whole", "piece"]))
 print(f"{len(scene['boxes'])} objects")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Left: without overlap no window sees the cut objects whole, and nothing can repair that. Middle: everything is
-# seen, much of it twice. Right: doubles gone, pieces left. Lecture 10 does this on a real scene.
+# (4 min) Left: no window sees the cut objects whole, and nothing can repair that. Middle: everything is seen, much of it
+# twice. Right: each of the 15 objects once, and pieces. Lecture 10 does this on a real scene.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Exercise 02.2.** Give NMS another measure of overlap: intersection over the **smaller** of the two areas. A piece inside
@@ -530,9 +520,9 @@ plt.gca().set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.05), 
 _ = plt.legend(loc="lower left")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Fill the table by hand before you run it. Nobody chose a score threshold: going down the list is trying all of
-# them. One object is never found, so no AP above 0.8 is possible. PASCAL VOC read the curve at 11 levels, later exactly;
-# COCO at 101. Papers differ by that alone, so say which one you used.
+# (5 min) Fill the table by hand before you run it. Going down the list is trying all score thresholds. One object is
+# never found, so AP cannot pass about 0.8. PASCAL VOC read the curve at 11 levels, later exactly; COCO at 101: say which
+# one you used.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The same for a whole data set: AP50 and AP
@@ -540,8 +530,8 @@ _ = plt.legend(loc="lower left")
 # Who is right is decided chip by chip, best score first, each object claimed once. Then all chips go into one list. The
 # proof: the evaluation of this package, torchmetrics on top of the COCO code, on the same boxes.
 #
-# **AP50** asks for IoU 0.5, **AP75** for 0.75. **AP** is the mean over IoU 0.50, 0.55 … 0.95, and over classes: it pays for
-# boxes that fit.
+# **AP50** asks for IoU 0.5, **AP75** for 0.75; **AP**, the mean over IoU 0.50, 0.55 … 0.95, pays for boxes that fit. In the
+# table all are means over classes.
 
 # %%
 def claims(found, target, bar=0.5):
@@ -586,11 +576,10 @@ rows = {name: evaluation.average_precision(found, some, chips.classes) for name,
 pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) The loop over detections cannot be broadcast away: whether a box is right depends on what better boxes have
-# claimed. Three classes, three equal numbers, from two programs; from here on we call the package. The table, row 1 to 2:
-# every double is a false detection, so NMS is not cosmetics. Row 3: too eager, neighbours are gone.
-# Row 4: blur costs something in AP50 and a lot in AP. For counting cars AP50 is the figure to look at; for digitising
-# roofs it is AP. Neither chooses a score threshold: that is up to the user.
+# (6 min) The loop over detections stays: whether a box is right depends on what better boxes have claimed. From here on
+# we call the package. The table, row 1 to 2: every double is a false detection. Row 3: too eager, neighbours are gone.
+# Row 4: blur costs something in AP50 and a lot in AP. For counting cars look at AP50; for digitising roofs at AP. Neither
+# chooses a score threshold.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # *Predict, then change a number:* part 3's table with `(sizes, 32)` as one more design: which class loses most?
@@ -623,11 +612,10 @@ pd.DataFrame(rows).T[["AP50", "AP75", "AP"]].astype(float).round(2)
 # | NMS | best score first, strike out what overlaps; per class, and over the scene, not the window |
 # | AP | the area under precision over recall, from one sorted list |
 #
-# **Next:** lecture 03 puts a network between anchors and suppression: Faster R-CNN scores all anchors, passes on the best,
-# and looks at each a second time.
+# **Next:** lecture 03 puts a network between anchors and suppression: Faster R-CNN.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask which part they would get wrong first in their own data. Usually it is anchor sizes.
+# (2 min) Ask which part they would get wrong first in their own data.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
