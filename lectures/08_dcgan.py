@@ -44,7 +44,7 @@ teaching.require("0.1.0")
 plots.course_style()
 
 # %% slideshow={"slide_type": "skip"}
-# All that depends on your machine: quick suits a laptop, full wants a GPU and takes the paper's widths and settings.
+# All that depends on your machine: quick suits a laptop, full wants a GPU and takes the authors' widths and settings.
 budget = teaching.budget(cell=(20, 10), width=(32, 64), batch_size=(16, 64), average=(0.999, 0.0), turn=(True, False),
                          lr=((2e-4, 5e-4), 2e-4), length=({"seconds": 36}, {"steps": 30000}), look_every=(500, 5000),
                          judge_steps=(200, 600), frozen_steps=(150, 400), search_steps=(150, 400))
@@ -62,8 +62,8 @@ budget
 # - the **generator** turns a *code*, a hundred random numbers, into a chip;
 # - the **discriminator** says of each chip how sure it is that it is real.
 #
-# They take turns. Above: the discriminator (thick) learns to say 1 to real chips, 0 to made ones; the generator (dashed)
-# stands still. Below: the generator learns what makes the judge say 1 to **its own** chips.
+# They take turns. Above: the discriminator (thick) learns to say 1 to real chips, 0 to made ones. Below: the generator learns
+# what makes the judge say 1 to **its own** chips. Dashed: stands still.
 
 # %%
 _ = diagrams.draw_flow(*gan_plots.game_flow(size=size), legend=False)
@@ -77,13 +77,13 @@ _ = diagrams.draw_flow(*gan_plots.game_flow(size=size), legend=False)
 # ### Good uses, and lies in maps
 #
 # - **more training data**: whole chips (part 8);
-# - **gaps**, from clouds or broken scan lines: pixels that nobody saw (part 8);
-# - **another sensor's look**, sharper images: details (part 9);
+# - **gaps**, from clouds or broken scan lines (part 8);
+# - **another sensor's look**, sharper images (part 9);
 # - **deception**: places, damage, evidence.
 #
 # Zhao et al. (2021) drew satellite images of Tacoma that never were: its streets in the look of Seattle and of Beijing.
 # They call it **deep fake geography**, and find such images by features of colour, space and frequency. A second harm needs
-# no fake: true evidence can now be called one, the *liar's dividend* (Chesney and Citron 2019).
+# no fake: true evidence can be called one, the *liar's dividend* (Chesney and Citron 2019).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Maps lied before: paper towns, missing barracks. New is the price. Three habits: say in image and metadata what is
@@ -93,10 +93,9 @@ _ = diagrams.draw_flow(*gan_plots.game_flow(size=size), legend=False)
 # ## 2 · Chips of coasts, five bands
 #
 # **coast** is generated: chips of 640 m in Sentinel-2's bands 4, 3, 2, 8 and 11. Each split has scenes of its own. The
-# generator learns from `train`; `val` tells what *new* chips look like. The quick budget takes cells of 20 m: a quarter of
-# the work.
+# generator learns from `train`; `val` tells what *new* chips look like. The quick budget takes cells of 20 m.
 #
-# The generator ends in a **tanh**, from -1 to 1. Real chips need the same range, or the judge has an easy life: reflectance
+# The generator ends in a **tanh**, from -1 to 1. Real chips need the same range, else the judge has an easy life: reflectance
 # 0 to 0.5 becomes -1 to 1, in all bands; brighter pixels are cut off.
 
 # %% tags=["nbval-check-output"]
@@ -123,8 +122,7 @@ places = [[i for i, name in enumerate(shows) if name == kind][:45:9] for kind in
 _ = gan_plots.show_rows({kind: chips[five] for kind, five in zip(kinds, places)})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The humps at the left are water; vegetation is bright in the near infrared. A generator has to make both. Who
-# forgets the scaling is told so: `fit_gan` refuses and names `to_signed`.
+# (4 min) The humps at the left are water; vegetation is bright in the near infrared. A generator has to make both.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · Two networks, and the rules that made them train
@@ -140,19 +138,21 @@ _ = gan_plots.show_rows({kind: chips[five] for kind, five in zip(kinds, places)}
 # | start | weights from N(0, 0.02²) | the same |
 # | Adam | rate 0.0002, β₁ = 0.5 | the same |
 #
-# The generator is a **decoder**: the way up of a U-Net, without the paths across.
+# A *transposed* convolution goes the other way round: each cell of a small map adds its kernel to a larger one. So the
+# generator is a **decoder**: the way up of a U-Net, without the paths across.
 
 # %% mirror="models.dcgan:up_block,models.dcgan:make_generator,models.dcgan:norm_of,models.dcgan:down_block,models.dcgan:make_discriminator"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) One block: kernel 4, stride 2, padding 1 doubles exactly, and each output pixel is fed by as many kernel cells;
-# kernel 3 would favour every second pixel. Why no batch norm at the two ends? It would force the mean and spread of every
+# kernel 3 would favour every second pixel. Why no batch norm at the two ends? It would force mean and spread of every
 # *batch* of images onto one value.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Put together, and counted
 #
-# At the paper's width one code goes up, one chip comes down. Below: the weights, and those of the narrow pair for a laptop.
+# At the width of the authors' code, 64 to 512 channels, one code goes up, one chip comes down. Below: the weights, and those
+# of the narrow pair for a laptop.
 
 # %% mirror="models.dcgan_settings:stage_widths,models.dcgan:start_as_paper,models.dcgan:DCGAN"
 
@@ -174,16 +174,17 @@ print(pd.DataFrame(table, columns=["layer", "shape", "weights"]).to_string(index
 def weights_of(network):
     return sum(p.numel() for p in network.parameters())
 
-for name, one in (("the paper's width, 3 bands", wide), ("narrow, 5 bands, 32 px", narrow)):
+for name, one in (("the authors' width, 3 bands", wide), ("narrow, 5 bands, 32 px", narrow)):
     print(f"{name}: generator {weights_of(one.generator):,}, discriminator {weights_of(one.discriminator):,}")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) More than half of all weights sit in one layer of each. Codes are uniform in [-1, 1] as in the paper.
+# (3 min) More than half of all weights sit in one layer of each: 59 and 76 %. Codes are uniform in [-1, 1].
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Three losses
 #
-# D(x), the sigmoid of a logit, is the chance that x is real. Both networks play for one value:
+# D(x), the sigmoid of a logit, is the chance that chip x is real; G(z) is the chip of code z, 𝔼
+# a mean. Both play for one value:
 #
 # $$\min_G \max_D \; \mathbb{E}\,\log D(x) + \mathbb{E}\,\log\big(1 - D(G(z))\big)$$
 #
@@ -215,8 +216,8 @@ _ = axes[0].legend()
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) The discriminator *maximises* the value; in code it minimises the negative. Minimax is flat at the left: the worse
-# the generator, the less it hears. Non-saturating, Goodfellow's own remedy, is steep there. The Wasserstein slope is 1
-# everywhere; what it is worth depends on the critic's own slope, next.
+# the generator, the less it hears, 0.02 at a logit of -4. Non-saturating, Goodfellow's own remedy, has 0.98 there. The
+# Wasserstein slope is 1 everywhere; what it is worth depends on the critic's own slope, next.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Why a Wasserstein critic has no batch norm
@@ -239,15 +240,15 @@ for ax, norm in zip(axes, ("batch", "layer")):
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Eight chips, an untrained critic. On the diagonal each score's own image; all else should be white. With batch
-# norm it is not, and the penalty would punish the wrong thing. Layer norm works within one image. `fit_gan` refuses
-# loss="wasserstein" with batch norm.
+# norm it is not, and the penalty would punish the wrong thing: `fit_gan` refuses the pair. Layer norm works within one
+# image.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What reaches the generator early on
 #
 # Left: the judge alone learns for sixty steps; how strongly does each loss pull at the made chips' pixels (after Arjovsky
 # and Bottou 2017)? Then, stored, both networks learn, 400 generator steps with each loss; below, what 500 chips are worth
-# after that (part 7 says how it is measured): `python -m tests.benchmarks.gan_losses --steps 400`.
+# then (measured as in part 7): `python -m tests.benchmarks.gan_losses --steps 400`.
 
 # %% mirror="models.gan_losses:gradient_at_samples"
 
@@ -288,8 +289,7 @@ pd.DataFrame({name: {key: run.get(key) for key in ("frechet", "precision", "reca
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Left: as the judge becomes sure, minimax (solid) loses its pull, non-saturating (dashed) does not. Right: losses on
 # three scales; none says whose chips are better. The table does, for one seed and few steps, and does not repeat the left
-# figure: minimax is nearest by Frechet, non-saturating most precise. Wasserstein, at five turns of the critic a step, is last
-# after as many steps.
+# figure: minimax is nearest by Frechet, non-saturating most precise, Wasserstein, at five turns of the critic a step, last.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Taking turns, line by line
@@ -336,7 +336,7 @@ for turn in (lambda: discriminator_turn(model, judge_adam, real, made), lambda: 
         print(f"{name}: {sum(changed)} of {len(changed)} tensors moved", end=" | " if name == "discriminator" else "\n")
 
 # %% [markdown]
-# `fit_gan` plays the same game, with a progress bar and a stop button. Three rounds of both, from the same start:
+# `fit_gan` plays the same game. Three rounds of both, from the same start:
 
 # %%
 def by_hand():
@@ -357,7 +357,8 @@ def by_package():
 check_same(by_hand, by_package, tolerance=1e-3 if device.type == "cpu" else 0.1)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Let them predict what moves. Delete `.detach()`: step 2 then fails, because the graph is used up. Real and made chips go through the judge in two batches: in one, batch norm would leak who is who.
+# (6 min) Let them predict what moves. Without `.detach()` step 2 fails: the graph is used up. Real and made chips go through
+# the judge in two batches: in one, batch norm would leak who is who.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · Training
@@ -421,8 +422,9 @@ print(f"classifier: {accuracy:.0%} right on scenes new to it; {real_features.sha
 # - **Precision**: the share of made chips that lie among the real. **Recall**: the share of real ones that lie among the
 #   made (Kynkäänniemi et al. 2019).
 #
-# Last table: two minutes, 2,000 samples, from `python -m tests.benchmarks.dcgan --seeds 0 1 2`; *closed* is how far the
-# distance came from ceiling to floor. What we wanted of each seed is printed above it.
+# **Floor**: new real chips. **Ceiling**: chips of one colour, the mean of a real one. Last table: two minutes, 2,000
+# samples, from `python -m tests.benchmarks.dcgan --seeds 0 1 2`; *closed* is how far the distance came from ceiling to
+# floor. What we wanted of each seed is printed above it.
 
 # %%
 def frechet(real, made):
@@ -462,9 +464,9 @@ for name, met in {"closed at least 0.7": runs["closed"] >= 0.7, "recall over 0.3
 runs.round(3)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) First the marks. New real chips are not at zero: 500 are few, and scenes differ. Chips of one colour are the
-# ceiling. How far down do ours get, and is the last step the best? Then the stored seeds: one recipe, other luck. **One
-# seed is no result.** Recall: of what is real, how much is ever made? Other samples, other figures: compare within a table.
+# (7 min) First the marks. New real chips are not at zero: 500 are few, and scenes differ. Chips of one colour have a high
+# recall, for their colours are real. How far down do ours get, and is the last step the best? Then the stored seeds: one
+# recipe, other luck. **One seed is no result.** Other samples, other figures: compare within a table.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Learned, or learned by heart?
@@ -507,14 +509,15 @@ pd.DataFrame({(name, key): [run[name][key] for run in runs] for name in ("before
               for key in ("precision", "recall")}).rename_axis("seed").round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The best loss of the day, the worst generator. Most codes end in a pattern that this judge never learned to
-# refuse; recall tells, here and in all three stored models. A judge that learns soon refuses it, the maker moves on: GANs run in circles.
+# (4 min) The best loss of the day, the worst generator. Most codes end in a pattern that this judge never learned to refuse;
+# recall tells, here and in all three stored models. A judge that learns soon refuses it, the maker moves on: GANs run in
+# circles.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · First use: filling cloud gaps
 #
 # Search the **code** whose chip fits what is seen around the cloud, by gradient descent; the networks stand still (Yeh et
-# al. 2017). The discriminator has a small say. Take the missing pixels from that chip. The baseline learns nothing: the
+# al. 2017), the discriminator has a small say. Take the missing pixels from that chip. The baseline learns nothing: the
 # smoothest surface from the gap's edge.
 #
 # Pictures: **our generator of generated coasts** at real ports. Table, stored: RMSE of reflectance in the gaps, unseen
@@ -558,8 +561,8 @@ table.round(4)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) **It does not help here.** Interpolation errs less in every band, even against a generator of real ports (one
-# seed; on generated coasts three say the same). Blending removes the seam, not invented detail; ours carries its chessboard to port. A better generator may look
-# right and still be wrong: whoever measures in the gap measures an invention.
+# seed; on generated coasts three say the same). Blending removes the seam, not invented detail. A
+# better generator may look right and still be wrong: whoever measures in the gap measures an invention.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Second use: more chips where labels are few
@@ -588,16 +591,15 @@ pd.DataFrame(gains).rename_axis("seed").round(3).T  # gained over labelled chips
 # - **CycleGAN** (Zhu et al. 2017): the same without pairs; there and back must end where it began. One image's style on
 #   another is this, or style transfer.
 # - **StyleGAN** (Karras et al. 2019) is something else: it feeds the code into every layer of the generator.
-# - **Diffusion models** (Ho et al. 2020) take noise away in many small steps: no game, a plain loss, many passes. The
-#   questions of parts 1 and 7 stay.
+# - **Diffusion models** (Ho et al. 2020) take noise away in many small steps: no game, a plain loss, many passes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Why GANs still? One pass makes an image, and a training curve is not a result.
+# (2 min) Why GANs still? One pass makes an image.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
 #
-# **08.1** *Change a number and predict.* Codes of 10 numbers in place of 100: does the generator need a tenth of the weights?
+# **08.1** Codes of 10 numbers in place of 100: does the generator need a tenth of the weights?
 # Guess. Then write the count from part 3's rules (4 × 4 kernels, no bias; batch norm has two numbers a channel) and compare
 # with `weights_of(wide.generator)`.
 
@@ -627,8 +629,8 @@ check("08.2", hinge_losses)
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **08.3** Can a made-up chip be found out? Transposed convolutions get fine detail wrong (Durall et al. 2020). Measure the
 # power at each spatial frequency: take each band's mean off each chip, `torch.fft.fft2`, square the absolute values. Ring
-# *k* of `rings` holds the frequencies of length (cycles a pixel, `torch.fft.fftfreq`) from 0.5 · k / rings up to, but not
-# including, 0.5 · (k + 1) / rings. Return each ring's mean over chips, bands and frequencies.
+# *k* of `rings` holds frequencies of length (cycles a pixel, `torch.fft.fftfreq`) from 0.5 · k / rings up to, but not
+# including, 0.5 · (k + 1) / rings. Return each ring's mean.
 
 # %% tags=["exercise"] slideshow={"slide_type": "skip"}
 def ring_power(images, rings):
@@ -671,7 +673,6 @@ print("08.3: power of made over real chips, slow to fast:", *[f"{value:.2f}" for
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # **Project.** Show 20 made and 20 real chips to five people who know satellite images; let the discriminator answer, too.
-# How would you mark such images in data that you publish?
 #
 # **References**, by DOI:
 # [Goodfellow et al. 2014 (reprint)](https://doi.org/10.1145/3422622);
