@@ -10,16 +10,12 @@
 # - judge masks three ways: average precision, counts of objects, area;
 # - map valley fills on terrain as a published study did, and see where it fails.
 #
-# | you need | how much |
-# |---|---|
-# | lecture 03: proposals, RoIAlign, box head, training | all of it |
-# | lecture 02: IoU, suppression, AP | all of it |
-# | lecture 01: instance masks on disk | the idea |
+# **You need** lectures 02 and 03, and from 01 the idea of instance masks.
 #
 # **Time:** 70 minutes, two of them for the computer; exercises 40 minutes.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Almost nothing of lecture 03 changes today. Put its diagram on the board: we add one branch.
+# (2 min) Put lecture 03's diagram on the board: we add one branch.
 
 # %% slideshow={"slide_type": "skip"}
 from dataclasses import replace
@@ -42,6 +38,7 @@ from geodl_course.models.roi_heads import BoxHead, RoIHeads, pool_flat, two_laye
 from geodl_course.models.rpn import RPNHead
 from geodl_course.ops.boxes import batched_nms, box_iou, take, trim, unflatten
 from geodl_course.ops.roi_align import corners, roi_align_flat
+from geodl_course.ops.roi_pool import roi_pool_flat
 from geodl_course.plumbing import check_masks, resize_boxes
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
@@ -89,9 +86,9 @@ _ = mask_plots.show_masks(towns.images[row], houses[row], ax=axes[2], title=f"{l
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) 325 houses make 303 pieces: where houses touch, the map forgets which is which; in the picture six become two.
-# Ask who needs which column: a tax office counts houses, a solar planner wants each roof's area, a hydrologist only
-# sealed ground. Two roads lead to instances. Today **top-down**: boxes first, then masks in them. Lecture 07 goes
-# **bottom-up**: maps first, then instances grown from them.
+# Who needs which column? A tax office counts houses, a solar planner wants each roof's area, a hydrologist only sealed
+# ground. Two roads lead to instances. Today **top-down**: boxes first, then masks in them. Lecture 07 goes **bottom-up**:
+# maps first, then instances grown from them.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · Faster R-CNN plus one branch
@@ -104,9 +101,8 @@ _ = mask_plots.show_masks(towns.images[row], houses[row], ax=axes[2], title=f"{l
 _ = diagrams.draw_flow(*diagrams.mask_rcnn_flow(size=128, classes="K"))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Which boxes hold weights that lecture 03 did not have? One: the mask head. In training it runs on proposals
-# that hit an object, beside the box head; in use **after** it, on the corrected boxes that suppression left. Hence few
-# regions, good boxes, little time.
+# (4 min) One box holds new weights: the mask head. In training it runs on proposals that hit an object, beside the box
+# head; in use **after** it, on the corrected boxes that suppression left: few regions, good boxes, little time.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The mask head
@@ -124,15 +120,14 @@ logits = MaskHead(convolutions(96, [64] * 4), 64, 64, maps=3)(pooled)
 print("pooled", tuple(pooled.shape[1:]), "mask logits", tuple(logits.shape[1:]))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Why 14 and 28, not 7? A class needs a summary, an outline needs detail. 28 x 28 cells over a car's box are
-# finer than its pixels; over a warehouse they are coarse.
+# (3 min) Why 14 and 28, not 7? A class needs a summary, an outline needs detail. 28 × 28 cells over a car's box are finer
+# than its pixels; over a warehouse they are coarse.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### There and back: what 28 cells keep
 #
 # A mask is learned as 28 × 28 shares inside its box, and stretched back over the chip. `cut_masks` is RoIAlign of the
-# true mask; `paste_masks` interpolates on the way back. Rows and columns apart again: two matrix products for all masks
-# at once.
+# true mask; `paste_masks` interpolates on the way back, in two matrix products for all masks at once.
 
 # %% mirror="ops.masks:cell_weights,ops.masks:cut_masks"
 
@@ -150,13 +145,12 @@ def paste_with_loop(masks, boxes, size):
 
 many = teaching.random_boxes(300).floor()
 many[:, 2:] = torch.maximum(many[:, 2:], many[:, :2] + 1)
-small = torch.rand(300, 28, 28)
-check_same(paste_with_loop, paste_masks, small, many, (128, 128))
+check_same(paste_with_loop, paste_masks, torch.rand(300, 28, 28), many, (128, 128))
 
 # %% [markdown]
-# The products equal a loop over masks, in two large jobs instead of three hundred small ones. Now cut every true mask
-# of the batch and paste it back: once exactly, then with the region rounded to cells of stride 4 and 16, as RoIPool
-# would round it, while the box stays. Solid is what comes back, dashed the truth; the table is their mean IoU.
+# The products equal a loop over three hundred masks. Now cut every true mask of the batch and paste it back: once
+# exactly, then with the region rounded to cells of stride 4 and 16, as RoIPool rounds it, while the box stays. Solid is
+# what comes back, dashed the truth; the table is their mean IoU.
 
 # %%
 def there_and_back(masks, boxes, stride):
@@ -177,10 +171,10 @@ plt.show()
 pd.DataFrame(table, index=towns.classes)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The first column is the ceiling: no training beats it, and 28 cells cost nothing here. The other columns are
-# the price of rounding if the network takes what it sees at its word: the pooled region is larger than the box, so the
-# mask shrinks and shifts. Training can undo the average shift, not the part that differs from box to box. This is why
-# RoIAlign came with Mask R-CNN and not before: a class forgives half a cell, an outline does not.
+# (4 min) The first column is the ceiling: 28 cells cost nothing here. The others are the price of rounding, if the network
+# takes what it sees at its word: the pooled region is larger than the box, so the mask shrinks and shifts. Training can
+# undo the average shift, not what differs from box to box. This is why RoIAlign came with Mask R-CNN: a class forgives
+# half a cell, an outline does not.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · What a mask learns
@@ -190,16 +184,14 @@ pd.DataFrame(table, index=towns.classes)
 #
 # $$L = L_\text{class} + L_\text{box} + L_\text{mask}, \qquad L_\text{mask} = \frac{1}{28^2}\sum_{i,j}\text{BCE}\big(m^{k}_{ij},\ g_{ij}\big)$$
 #
-# with *k* the **true** class: the other K - 1 maps hear nothing. What the object *is* was the box head's question. The
-# mean is over regions that hit an object: background has no mask.
+# with m the mask's answer, g its goal, BCE binary cross-entropy, and *k* the **true** class: the other K - 1 maps hear
+# nothing. What the object *is* was the box head's question. The mean is over regions that hit an object: background has
+# no mask. Do the others really hear nothing? Ask the gradient how much it pulls at each map, for objects of each class.
 
 # %% mirror="models.mask_heads:mask_goals,models.mask_heads:mask_loss" tags=["nbval-check-output"]
 
 goals = mask_goals(boxes, truth, images.shape[-2:], 28, aligned=True)
 print("goals", tuple(goals.shape[1:]), "between", float(goals.min()), "and", round(float(goals.max()), 3))
-
-# %% [markdown]
-# Do the others really hear nothing? Ask the gradient: how much does it pull at each map, for objects of each class?
 
 # %% tags=["nbval-check-output"]
 def pull(activation, maps):
@@ -215,26 +207,20 @@ print(pull("softmax", 4).set_axis(["background", *of], axis=1).to_string())
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Above: ones on the diagonal, zeros elsewhere. Below, softmax over classes in each pixel, as in semantic
-# segmentation: all maps are pulled at, so classes compete for a pixel that the box head has already given to one of
-# them. The paper: 30.3 mask AP with sigmoids, 24.8 with softmax. Part 6 holds our own figures.
+# segmentation: all maps are pulled at, and classes compete for a pixel that the box head has already given to one. The
+# paper: 30.3 mask AP with sigmoids, 24.8 with softmax; ours are in part 6.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Put together
 #
-# In use each object gets class, score, box and mask. The mask: of its region the map of the class that the box head
-# found, a sigmoid, pasted into the box, cut at one half. Regions stand in one row, as lecture 03's `pool_flat` wants
-# them; `cut_rois` can also round, for part 6. Regions go through the head, and masks into the chip, some at a time: that
-# saves memory.
-
-# %% mirror="ops.roi_pool:bin_cells,ops.roi_pool:roi_pool_flat" slideshow={"slide_type": "skip"}
+# In use each object's mask is the map of the class that the box head found, through a sigmoid, pasted into the box and
+# cut at one half. Regions stand in one row, as lecture 03's `pool_flat` wants them; `cut_rois` can also round, for part
+# 6. `MaskRoIHeads` **is** lecture 03's second look and does one thing more; `MaskRCNN` is the detector with it. Last,
+# **torchvision's** Mask R-CNN lends its weights to **our** parts: boxes, classes and masks must agree.
 
 # %% mirror="models.mask_heads:cut_rois,models.mask_heads:pick_maps" slideshow={"slide_type": "skip"}
 
 # %% mirror="models.mask_heads:ROIS,models.mask_heads:PIXELS,models.mask_heads:pieces,models.mask_heads:detect_masks,models.mask_heads:paste_detections" slideshow={"slide_type": "skip"}
-
-# %% [markdown]
-# `MaskRoIHeads` **is** lecture 03's second look, and does one thing more; `MaskRCNN` is lecture 03's detector with that
-# second look. Nothing is written anew.
 
 # %% mirror="models.mask_heads:MaskRoIHeads"
 
@@ -250,15 +236,6 @@ def small_model(classes, bands=3):
 model = small_model(classes=3)
 print("losses:", *model(images, targets))
 print("weights of the mask head:", sum(p.numel() for p in model.roi_heads.mask_head.parameters()))
-
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Compare the two classes with lecture 03's: `super()` does the old work. That was possible because its parts
-# were handed in. Five losses now, all with weight one.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ### Is it right? The same weights in two programs
-#
-# As in lecture 03: torchvision's Mask R-CNN, its weights in our parts. Boxes, classes and masks must agree.
 
 # %% tags=["nbval-check-output"]
 import torchvision
@@ -279,15 +256,15 @@ ours = from_torchvision(reference)
 teaching.check_same_detections(reference, ours, images[:2])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Two programs by different people, one answer, pixel by pixel. Break something: after
-# `from_torchvision`, set `ours.settings["mask_pool"]["aligned"] = True` or `["layer"] = "pool"`, and run again.
+# (6 min) `super()` does the old work, because lecture 03's parts were handed in. Five losses now, all with weight one. Two
+# programs by different people, one answer. Break something: after `from_torchvision`, set
+# `ours.settings["mask_pool"]["aligned"] = True` or `["layer"] = "pool"`, and run again.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Suppression by boxes, or by masks?
 #
-# Lecture 02's suppression compares boxes. Here is where that goes wrong: an L-shaped block with a house in its yard.
-# Their boxes overlap by more than half, their masks in no pixel. The IoU of masks is one matrix product: shared
-# pixels of all pairs.
+# Lecture 02's suppression compares boxes. It goes wrong for an L-shaped block with a house in its yard: their boxes have
+# an IoU above one half, their masks share no pixel. The IoU of masks is one matrix product: shared pixels of all pairs.
 
 # %% mirror="ops.masks:PIECE,ops.masks:mask_iou"
 
@@ -311,8 +288,8 @@ for ax, chosen, title in zip(axes, ([0], [0, 1]), ("by boxes: the house is lost"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Both drop the double. Why then does Mask R-CNN suppress by boxes? Because the masks of all candidates would
-# have to be computed first. A compromise: raise the boxes' threshold, and let `mask_nms` clean up. Where does it
-# matter: row houses at an angle, parallel valley fills, anything long and diagonal.
+# have to be computed first. A compromise: raise the boxes' threshold, and let `mask_nms` clean up. It matters for row
+# houses at an angle, parallel valley fills, anything long and diagonal.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · Valley fills
@@ -322,7 +299,7 @@ for ax, chosen, title in zip(axes, ([0], [0, 1]), ("by boxes: the house is lost"
 # a picture of steepness drawn from LiDAR heights. Their terrain (vfillDL) is a download that we have not tried
 # (`python data_scripts/fetch.py vfill`); ours is **generated**: an eroded relief with mines, haul roads and benches that
 # look much like faces, in cells of 4 m (full budget: 2 m). Each scene is another mountain, and no split shares one.
-# Training chips overlap by half: a face up to half a chip wide is whole on one, and counted on each that shows it.
+# Training chips overlap by half, so a face is counted on each that shows it.
 
 # %%
 fills, fills_val, fills_test = (ChipDataset(folder, split, masks=True).pick_bands(["slopeshade"])
@@ -332,24 +309,22 @@ some = sorted(range(len(fills)), key=lambda i: -faces[i])[:24:6]
 figure, axes = plots.grid(4, columns=4, size=2, legend=False)
 for ax, i in zip(axes, some):
     mask_plots.show_masks(fills.images[i], fills[i][1]["masks"], ax=ax, fill=0.25, title=f"chip {fills.stems[i]}")
-metres = fills.info.resolution * fills.info.chip_size
-print(f"{len(fills)} chips {tuple(fills.images.shape[1:])} of {metres:.0f} m;",
+print(f"{len(fills)} chips {tuple(fills.images.shape[1:])} of {fills.info.resolution * fills.info.chip_size:.0f} m;",
       f"{faces.sum()} faces, {(faces == 0).sum()} chips without")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) White is level, black is steep. What would you go by without the colours? A light and dark stair that fills a
-# hollow. Strip benches follow the hillside around; faces cross the valley. Why slopeshade and not a hillshade? It has
-# no sun, so turning a chip changes nothing. Terrain from old photographs instead of LiDAR failed in the study, all
-# figures below 0.60; the authors blame its quality in part. How real is ours?
-# `python -m tests.benchmarks.valley_fills` says: 83 % of the untouched ground slopes by 15 to 35 degrees, relief is
-# 160 m in a kilometre.
+# (4 min) White is level, black is steep. A face is a light and dark stair that fills a hollow: strip benches follow the
+# hillside around, faces cross the valley. Why slopeshade and no hillshade? It has no sun, so turning a chip changes
+# nothing. Terrain from old photographs instead of LiDAR failed in the study, all figures below 0.60; the authors blame
+# its quality in part. How real is ours? `python -m tests.benchmarks.valley_fills` says: 83 % of the untouched ground
+# slopes by 15 to 35 degrees, relief is 160 m in a kilometre.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train, and choose a score
 #
-# Then two questions to the validation chips: AP, by boxes and by masks; and, for a map, **which score** to ask for.
-# That we answer by counting faces, as the study judged. Our rule: a face is found when a mask has an IoU of at least
-# 0.5 with it, one to one.
+# Two questions to the validation chips: AP, by boxes and by masks; and, for a map, **which score** to ask for. That we
+# answer by counting faces, as the study did. Our rule: a face is found when a mask has an IoU of at least 0.5 with it,
+# one to one.
 
 # %%
 def new_model(classes, bands):
@@ -358,8 +333,7 @@ def new_model(classes, bands):
     return small_model(classes, bands) if budget.network == "small" else mask_rcnn_resnet50_fpn(classes, bands)
 
 model = new_model(classes=1, bands=1)
-history = fit(model, fills, steps=budget.fills_steps)
-_ = plots.plot_history(history)
+_ = plots.plot_history(fit(model, fills, steps=budget.fills_steps))
 
 # %%
 def masks_from(detections, score):
@@ -378,17 +352,18 @@ scores = pd.DataFrame({what: judge(detections, truth_val, fills.classes) for wha
 scores.loc[["AP50", "AP75", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) The box loss rises first, as in lecture 03. Read AP75: masks are far better than their boxes. A box that is
-# some pixels too wide fails a strict bar, while the mask inside it knows better. The curves cross: more certainty buys
-# precision with recall. We take the score with the best F1, **on validation chips**.
+# (5 min) The box loss rises first, as in lecture 03. Read AP75: masks are far better than their boxes. A box some pixels
+# too wide fails a strict bar, while the mask inside it knows better. A higher score buys precision with recall: we take
+# the best F1, **on validation chips**.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Mountains that nobody looked at
 #
-# The study tested in new regions, with other LiDAR sensors. We have only new mountains of the same recipe: scenes kept
-# apart, the score fixed before. **Counts** ask how many faces are found, **area** how much ground is right, whoever's
-# it is: precision is the map maker's *user's accuracy*, recall the *producer's*. The study's third way, a *fuzzy* area,
-# is not done here: its abstract does not say how pixels are weighed.
+# The study tested in new regions, with other LiDAR sensors. We have only new mountains of the same recipe; the score is
+# fixed before. **Counts** ask how many faces are found, **area** how much ground is right, whoever's it is: precision is
+# the map maker's *user's accuracy*, recall the *producer's*. The study's third way, a *fuzzy* area, is not done here: its
+# abstract does not say how pixels are weighed. The study's columns, from there too, are for orientation only: real LiDAR,
+# other regions, another rule for "found".
 
 # %%
 found_test, faces_test = evaluation.detect(model, fills_test), [one["masks"] for one in evaluation.targets_of(fills_test)]
@@ -396,22 +371,17 @@ predicted = masks_from(found_test, bar)
 by_count, by_area = (judge(predicted, faces_test) for judge in (evaluation.instance_scores, evaluation.area_scores))
 print(f"score from {bar}:", {name: by_count[name] for name in ("found", "missed", "false")})
 here = pd.DataFrame({"counts": by_count, "area": by_area}).loc[["precision", "recall", "f1"]].round(2).astype(object)
-here.assign(**{"counts, study": "> 0.85", "area, study": ["> 0.75", "> 0.75", "-"]})
-
-# %%
 outcome = [evaluation.match_instances(mine, wanted) for mine, wanted in zip(predicted, faces_test)]
 wrong = sorted(range(len(outcome)), key=lambda i: -len(outcome[i].missed) - len(outcome[i].false))
 right = [i for i in range(len(outcome)) if len(outcome[i].true) and i not in wrong[:3]]
-shown = [*right[:2], *wrong[:3]]
-pick = [[part[i] for i in shown] for part in (fills_test.images, predicted, faces_test, fills_test.stems)]
-_ = mask_plots.show_mask_results(*pick[:3], titles=pick[3], size=1.6)
+pick = [[part[i] for i in (*right[:2], *wrong[:3])] for part in (fills_test.images, predicted, faces_test, fills_test.stems)]
+mask_plots.show_mask_results(*pick[:3], titles=pick[3], size=1.6)
+here.assign(**{"counts, study": "> 0.85", "area, study": ["> 0.75", "> 0.75", "-"]})
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Left two: successes. Right three: the worst chips. Solid: found; dotted: false; dashed: missed. Look for three
-# kinds: faces that the chip's border cuts (missed on one chip, perhaps found on the next), a part of a face claimed
-# beside the whole (exercise 06.2), and roads or benches that look like stairs. The study's columns (its abstract) stand
-# there for orientation only: real LiDAR, other regions, another rule for "found". The area says more about a map, the
-# counts more about an inventory.
+# (6 min) Left two: successes. Right three: the worst chips. Look for three kinds: faces that the chip's border cuts, a
+# part of a face claimed beside the whole (exercise 06.2), and roads or benches that look like stairs. The area says more
+# about a map, the counts more about an inventory.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One mask, from region to ground
@@ -430,15 +400,15 @@ closest = int(mask_iou(pasted[None] > 0.5, faces_test[best]).argmax())
 _ = mask_plots.show_paste(fills_test.images[best], box, heat, pasted, faces_test[best][closest])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Yellow: sure. The blur runs along the outline: the network knows where it does not know. Corners are cut off.
-# The 28 cells could hold them (part 2): so short a training cannot. PointRend (Kirillov et al. 2020) asks again, at the
-# blurred points only.
+# (3 min) Yellow: sure. The blur runs along the outline: the network knows where it does not know. Corners are cut off; the
+# 28 cells could hold them (part 2), so short a training cannot. PointRend (Kirillov et al. 2020) asks again, at blurred
+# points only.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Longer runs, and what each part is worth
 #
-# Not trained just now: longer runs, part 8's roofs, and two of the paper's ablations at our scale, one part changed and
-# all else kept. Commands, each with `--seeds 0 1 2` or more:
+# Stored: longer runs, part 8's roofs, and two of the paper's ablations at our scale, one part changed, all else kept.
+# Commands, each with `--seeds 0 1 2` or more:
 #
 # - `python -m tests.benchmarks.accuracy quick --model mask_rcnn --data valley_fills`
 # - `python -m tests.benchmarks.accuracy parity --model mask_rcnn --data buildings`
@@ -457,13 +427,12 @@ lost = [{"instead": name, "figure": f"mask {key}", **{f"seed {i}": run[variants[
 pd.DataFrame(lost).round(3)                       # what is lost by it, against the model as built with the same seed
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) The top row is this lecture's model, given four times as long, and nearly every face is found: **made-up
-# terrain is too easy**. One recipe made all faces, and their outlines are exact. Real faces differ by mine and age,
-# terrain by sensor, outlines by who drew them. Real roofs show such a fall, in both programs, whose points overlap.
-# The table pairs runs of one seed, so that the luck of a start cancels; where a row has both signs, nothing is shown.
-# Softmax costs about 0.07 of AP, boxes included; the paper lost 0.055. RoIPool, at our stride 4, finds nearly as many
-# objects (AP50 0.02 lower) and draws them worse (AP75 0.16 lower). The paper lost 0.034 of AP at stride 16, 0.07 at 32.
-# Few seeds: trust signs, not decimals.
+# (5 min) The top row is this lecture's model, trained for 120 seconds, and nearly every face is found: **made-up terrain is
+# too easy**. One recipe made all faces, and their outlines are exact. Real faces differ by mine and age, terrain by
+# sensor, outlines by who drew them. Real roofs show such a fall, in both programs. The table pairs runs of one seed, so
+# that the luck of a start cancels. Softmax costs about 0.07 of AP; the paper lost 0.055. RoIPool, at our stride 4, finds
+# nearly as many objects (AP50 0.02 lower) and draws them worse (AP75 0.16 lower). The paper lost 0.034 of AP at stride
+# 16, 0.07 at 32. Few seeds: trust signs, not decimals.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The paper, and where we leave it
@@ -477,11 +446,10 @@ pd.DataFrame(lost).round(3)                       # what is lost by it, against 
 #
 # On COCO it reached **35.7** mask AP with ResNet-101 and a pyramid, at five images a second, and 37.1 with a
 # ResNeXt-101. The full budget trains ResNet-50 with a pyramid on chips of 512 px: sixteen times the pixels, and time and
-# memory grow with them.
+# memory to match.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) What was new: one branch, one rounding removed, one loss decoupled from the class. Most rows are settings of
-# `mask_rcnn`.
+# (3 min) What was new: one branch, one rounding removed, one loss decoupled from the class.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### In ArcGIS Pro
@@ -534,10 +502,10 @@ print({name: round(value, 2) for name, value in evaluation.instance_scores(claim
 print(fill(f"{roofs.info.citation} Licence: {roofs.info.licence}", 120))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Seventeen chips and a quarter of a minute: about a quarter of the roofs. Precision and recall are equal
-# because we ask for as many masks as there are roofs. Dotted are halves, doubles and blocks of several roofs.
-# `mask_nms` can drop doubles, not blocks, and neither makes up for so few chips. Some roofs are not mapped at all and
-# count as false. To see the imagery on your own machine, replace `[None] * len(wanted)` by `roofs_val.images`.
+# (5 min) Seventeen chips and a quarter of a minute find a minority of the roofs. Precision and recall are equal because we
+# ask for as many masks as there are roofs. Dotted are halves, doubles and blocks of several roofs: `mask_nms` can drop
+# doubles, not blocks. Some roofs are not mapped at all and count as false. To see the imagery on your own machine, replace
+# `[None] * len(wanted)` by `roofs_val.images`.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
@@ -632,7 +600,7 @@ print("06.4: faces found on test chips: mean IoU", round(float(whole.mean()), 2)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
-# - Instances answer what boxes and semantic maps together do not: how many, how large, which outline, each on its own.
+# - Instances answer what boxes and semantic maps together do not: how many, how large, which outline.
 # - Mask R-CNN = Faster R-CNN + a convolutional branch: 14 × 14 features in, 28 × 28 shares out, one map a class.
 # - Outlines forgive no rounding: RoIAlign. Classes do not compete for pixels: sigmoid, and the true class's map alone.
 # - Masks are judged by AP, by counts and by area; the score to ask for is chosen on validation chips.
@@ -641,8 +609,7 @@ print("06.4: faces found on test chips: mean IoU", round(float(whole.mean()), 2)
 # **Next:** lecture 07 reaches instances from below: **U-Net-ID** learns borders and cores, and grows the objects.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask each student for one kind of object in their own imagery for which the box is enough, and one for which
-# not.
+# (2 min) Ask for an object in their own imagery for which the box is enough, and one for which not.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
