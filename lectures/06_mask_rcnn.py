@@ -38,7 +38,6 @@ from geodl_course.models.roi_heads import BoxHead, RoIHeads, pool_flat, two_laye
 from geodl_course.models.rpn import RPNHead
 from geodl_course.ops.boxes import batched_nms, box_iou, take, trim, unflatten
 from geodl_course.ops.roi_align import corners, roi_align_flat
-from geodl_course.ops.roi_pool import roi_pool_flat
 from geodl_course.plumbing import check_masks, resize_boxes
 from geodl_course.teaching import check, check_same
 from geodl_course.training import fit
@@ -218,9 +217,9 @@ print(pull("softmax", 4).set_axis(["background", *of], axis=1).to_string())
 # 6. `MaskRoIHeads` **is** lecture 03's second look and does one thing more; `MaskRCNN` is the detector with it. Last,
 # **torchvision's** Mask R-CNN lends its weights to **our** parts: boxes, classes and masks must agree.
 
-# %% mirror="models.mask_heads:cut_rois,models.mask_heads:pick_maps" slideshow={"slide_type": "skip"}
+# %% mirror="ops.roi_pool:bin_cells,ops.roi_pool:roi_pool_flat,models.mask_heads:cut_rois" slideshow={"slide_type": "skip"}
 
-# %% mirror="models.mask_heads:ROIS,models.mask_heads:PIXELS,models.mask_heads:pieces,models.mask_heads:detect_masks,models.mask_heads:paste_detections" slideshow={"slide_type": "skip"}
+# %% mirror="models.mask_heads:pick_maps,models.mask_heads:ROIS,models.mask_heads:PIXELS,models.mask_heads:pieces,models.mask_heads:detect_masks,models.mask_heads:paste_detections" slideshow={"slide_type": "skip"}
 
 # %% mirror="models.mask_heads:MaskRoIHeads"
 
