@@ -183,7 +183,7 @@ pd.DataFrame(table, index=towns.classes)
 #
 # $$L = L_\text{class} + L_\text{box} + L_\text{mask}, \qquad L_\text{mask} = \frac{1}{28^2}\sum_{i,j}\text{BCE}\big(m^{k}_{ij},\ g_{ij}\big)$$
 #
-# with m the mask's answer, g its goal, BCE binary cross-entropy, and *k* the **true** class: the other K - 1 maps hear
+# with $m$ the mask's answer, $g$ its goal, BCE binary cross-entropy, *k* the **true** class: the other K - 1 maps hear
 # nothing. What the object *is* was the box head's question. The mean is over regions that hit an object: background has
 # no mask. Do the others really hear nothing? Ask the gradient how much it pulls at each map, for objects of each class.
 
@@ -361,8 +361,8 @@ scores.loc[["AP50", "AP75", "AP"]].astype(float).round(2)
 # The study tested in new regions, with other LiDAR sensors. We have only new mountains of the same recipe; the score is
 # fixed before. **Counts** ask how many faces are found, **area** how much ground is right, whoever's it is: precision is
 # the map maker's *user's accuracy*, recall the *producer's*. The study's third way, a *fuzzy* area, is not done here: its
-# abstract does not say how pixels are weighed. The study's columns, from there too, are for orientation only: real LiDAR,
-# other regions, another rule for "found".
+# abstract does not say how pixels are weighed. The study's columns, also from the abstract, are for orientation only: real
+# LiDAR, other regions, another rule for "found".
 
 # %%
 found_test, faces_test = evaluation.detect(model, fills_test), [one["masks"] for one in evaluation.targets_of(fills_test)]
@@ -399,8 +399,8 @@ closest = int(mask_iou(pasted[None] > 0.5, faces_test[best]).argmax())
 _ = mask_plots.show_paste(fills_test.images[best], box, heat, pasted, faces_test[best][closest])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Yellow: sure. The blur runs along the outline: the network knows where it does not know. Corners are cut off; the
-# 28 cells could hold them (part 2), so short a training cannot. PointRend (Kirillov et al. 2020) asks again, at blurred
+# (3 min) Yellow: sure. The blur runs along the outline: the network knows where it does not know. Corners are cut off:
+# 28 cells could hold them (part 2), so short a training does not. PointRend (Kirillov et al. 2020) asks again, at blurred
 # points only.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -453,8 +453,8 @@ pd.DataFrame(lost).round(3)                       # what is lost by it, against 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### In ArcGIS Pro
 #
-# *Export Training Data For Deep Learning* writes the format **RCNN Masks**; `arcgis.learn.MaskRCNN` trains on it, on
-# top of torchvision's. The same chips, written so and listed:
+# *Export Training Data For Deep Learning* writes the format **RCNN Masks**; `arcgis.learn.MaskRCNN`, built on
+# torchvision's, trains on it. The same chips, written so and listed:
 
 # %% tags=["nbval-check-output"]
 import tempfile
