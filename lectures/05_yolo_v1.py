@@ -102,7 +102,7 @@ with torch.device("meta"):
     convolutional, maps = convolutions(3, PAPER_LAYERS, norm=False), torch.empty(1, 3, 448, 448)
     dense = dense_layers(1024 * 7 * 7, 4096, 7 * 7 * 30, dropout=0.5)
 rows = []
-for number, (row, layer) in enumerate(zip(PAPER_LAYERS, convolutional)):
+for row, layer in zip(PAPER_LAYERS, convolutional):
     maps = layer(maps)
     name = "max pooling" if row == ["pool"] else "{0} × {0} convolution{1}".format(row[0], ", stride 2" * (row[2] == 2))
     rows.append((name, "{1} × {2} × {3}".format(*maps.shape), sum(p.numel() for p in layer.parameters())))
@@ -288,7 +288,7 @@ pd.DataFrame({"IoU lost": 1 - right / wrong, "plain: 1000 (w - w*)²": 1000 * (w
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · A small YOLO that trains here
 #
-# The paper pretrains on a million labelled pictures, then trains 135 epochs on VOC. We have 768 chips and about a minute.
+# The paper pretrains on a million labelled pictures, then trains 135 epochs on VOC. We have 768 chips and half a minute.
 # Three parts change most (part 7 has the rest): the first six layers are the **small backbone of lecture 03**; S is 8,
 # because 128 px halve evenly; and the fully connected layers **start as a copy** of what the convolutions say cell by cell
 # (what is negative at a tenth: a leaky ReLU lies between).
@@ -423,7 +423,7 @@ starts.loc[["copy", "random", "none"]].astype({"weights in dense layers": int, "
 # | activation, batch norm | leaky ReLU, none | ReLU after batch norm | lecture 03's backbone |
 # | fully connected | 4096 units, dropout 0.5, random start | 832 units, no dropout, a copy | part 6 |
 # | augmentation | scale, shift, exposure, saturation | flips and quarter turns | seen from above |
-# | training | SGD, 135 epochs, batch 64 | AdamW, a minute, batch 8 | a laptop |
+# | training | SGD, 135 epochs, batch 64 | AdamW, half a minute, batch 8 | a laptop |
 # | target, loss, weights 5 and 0.5, score, output | | **the same** | |
 #
 # On VOC 2007 the paper reports a mean AP of **63.4 at 45 images a second**; 52.7 at 155 with nine convolutions (Fast
