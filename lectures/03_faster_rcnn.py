@@ -70,16 +70,11 @@ budget
 # %%
 _ = diagrams.draw_flow(*diagrams.rcnn_family())
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Ask first: 300 regions overlap, so how often does R-CNN convolve one pixel? Tens of times. Fast R-CNN removed
-# that waste; what then was slow could not learn. Count the orange boxes from the top: two, one, none.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### Count it, then time it
 #
-# First the parts, then the three sums. All get the same small backbone, head and 300 regions, as many as Faster R-CNN
-# uses; with the older papers' 2,000, R-CNN's bill is seven times higher. Its crops are resized to 64 px only; at 128 px it
-# is four times higher again. A dash: nothing that the counter counts.
+# First the parts, then the three sums. All get the same small backbone, head and 300 regions, and R-CNN crops of only 64 px;
+# with the older papers' 2,000 regions its bill is seven times higher. A dash: nothing that the counter counts.
 
 # %%
 from skimage.segmentation import felzenszwalb   # the first step of selective search: group pixels of like colour
@@ -97,9 +92,10 @@ used = {"R-CNN": [0, 1, 5], "Fast R-CNN": [0, 2, 4, 5], "Faster R-CNN": [2, 3, 4
 pd.concat([bill, pd.DataFrame({name: bill.iloc[rows].sum() for name, rows in used.items()}).T]).round(1).replace(0, "-")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Multiply-adds are the same everywhere, milliseconds are yours. R-CNN does about thirty times the arithmetic, on
-# the same pixels. Fast R-CNN's sum holds only the first of many steps of selective search, and no training improves it.
-# The RPN adds a little arithmetic, runs where the network runs, and learns.
+# (9 min) Ask first: 300 regions overlap, so how often does R-CNN convolve one pixel? Tens of times. Count the orange
+# boxes in the picture: two, one, none. The table: multiply-adds are the same everywhere, milliseconds are yours. R-CNN
+# does about thirty times Fast R-CNN's arithmetic. Fast R-CNN's sum holds only the first of many steps of selective
+# search, and no training improves it. The RPN adds a little arithmetic, runs where the network runs, and learns.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2 · First look: where could something be?
@@ -118,7 +114,7 @@ _ = diagrams.draw_flow(*diagrams.faster_rcnn_flow(size=budget.chip))
 # ### Backbone and RPN head
 #
 # The backbone halves the chip twice: **stride 4**, so that a 10-pixel car still covers a few cells. On each of the
-# 32 × 32 cells stand the 12 anchors of lecture 02, four sizes times three ratios. The head slides a 3 × 3 window over
+# 32 × 32 cells stand the 12 anchors of lecture 02. The head slides a 3 × 3 window over
 # the map and says, for each anchor: *object or not* (one number) and *how to move* (four).
 
 # %% mirror="models.layers:conv_block,models.backbones:SmallBackbone"
@@ -138,7 +134,7 @@ print("map", tuple(maps.shape), "objectness", tuple(logits.shape), "deltas", tup
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### From 12,288 anchors to some 200 proposals
 #
-# Sort by objectness, keep the best, decode, clip to the chip, suppress doubles. Everything below works on the whole
+# Sort by objectness, keep the best, decode, clip to the chip, suppress doubles, keep 200. All works on the whole
 # batch: `valid` marks which rows are real, because chips differ in how many boxes survive.
 
 # %% mirror="models.rpn:best_per_level,models.rpn:propose" tags=["nbval-check-output"]
@@ -150,7 +146,7 @@ print("anchors", tuple(anchors[0].shape), "proposals", tuple(proposals.shape))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) Why does suppression use 0.7 here and 0.5 at the end? Here a double costs only time, but what the first look
-# drops, the second never sees. The untrained proposals are of no use yet; we look at them after training.
+# drops, the second never sees.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Who learns: 128 of 12,288
@@ -168,24 +164,21 @@ title = f"sampled: {len(good)} positive, {len(bad)} negative (x: their centres)"
 ax = plots.show_anchors(eight.images[0], anchors[0][good], boxes=eight[0][1]["boxes"], title=title)
 _ = ax.plot(*((anchors[0][bad, :2] + anchors[0][bad, 2:]) / 2).T, "x", color=plots.FALSE_POSITIVE, ms=4)
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Look for an object without a positive anchor: there is none, thanks to the forced best match. And an empty chip?
-# It gives 128 negatives, which teach too.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### The loss of the first look
 #
 # $$L = \frac{1}{S}\sum_{i}\ \text{BCE}(p_i, p_i^*) \;+\; \frac{1}{S}\sum_{i\ \text{positive}} \text{smooth-L1}(t_i - t_i^*)$$
 #
-# over the S sampled anchors: is it an object (BCE: the cross-entropy of yes and no), and, only where it is one, how far
-# off are the four deltas. Smooth L1 is a parabola for errors under beta = 1/9 and a straight line beyond, so that one wild
-# box does not rule the batch; you write it in exercise 03.1.
+# over the S sampled anchors, a star marking what is right: is it an object (BCE, the cross-entropy of yes and no, of the
+# score p), and, only where it is one, how far off are the four deltas t? Smooth L1 is a parabola for errors under beta =
+# 1/9 and a straight line beyond, so that one wild box does not rule the batch (exercise 03.1).
 
 # %% mirror="models.rpn:rpn_losses,models.rpn:RPN"
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The paper weighs the second sum in another way than its authors' code; we follow the code (section 7). Point at
-# `detach`: the second look does not teach the first through its boxes.
+# (7 min) Look for an object without a positive anchor: there is none, thanks to the forced best match. An empty chip
+# gives 128 negatives. The paper weighs the second sum in another way than its authors' code; we follow the code (section
+# 7). Point at `detach`: the second look does not teach the first through its boxes.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3 · Second look: what is it?
@@ -210,19 +203,15 @@ for stride in (4, 16):
     print(f"stride {stride:2}: IoU of box and pooled region", {name: round(float(kept[labels == k + 1].mean()), 2)
                                                               for k, name in enumerate(towns.classes)})
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) Read the first row: of what is pooled for a building nearly a third is not the building, for a vehicle more than
-# half. At stride 16, the paper's, vehicles are lost in it. Mask R-CNN's authors report 30.9 against 23.6 mask AP at stride
-# 32 from this alone.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### RoIAlign, word for word and then fast
 #
 # For each bin: four points, each the weighted mean of the four cells around it, then their mean. As loops that is
-# easy to believe and hopelessly slow.
+# easy to believe, and slow.
 #
-# The points form a regular grid, so rows and columns can be weighed one after the other: **out = W**ᵧ **· F · W**ₓᵀ, two
-# matrix products for the whole batch. `bin_weights` makes **W**: how much each cell counts in each bin.
+# The points form a regular grid, so rows and columns of the map **F** can be weighed one after the other:
+# **out = W**ᵧ **· F · W**ₓᵀ, two matrix products for the whole batch. `bin_weights` makes **W**: how much each cell counts
+# in each bin.
 
 # %%
 def between_cells(maps, y, x):
@@ -258,14 +247,15 @@ check_same(lambda maps, boxes: torchvision.ops.roi_align(maps, list(boxes), 7, 1
            separable, maps[:1], rois[:1])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (5 min) Say it slowly, write it fast, prove both the same, here against the library too. Why half a cell? Without it all
-# features sit half a cell off, as in older detectors; torchvision's weights need that.
+# (9 min) What is pooled for a building overlaps it by an IoU of about 0.7 at stride 4, for a vehicle by less than half.
+# At stride 16, the paper's, vehicles are lost. Mask R-CNN's authors report 30.9 against 23.6 mask AP at stride 32 from
+# RoIAlign alone. In the code, why half a cell? Without it all features sit half a cell off, as in older detectors.
 
 # %% [markdown]
 # Matrix products touch every cell for every box: wasteful on a large map. There we **gather**: each bin is a weighted sum
 # of the few cells that it touches (`WeightedRows`: `F.embedding_bag`, with a quicker way back). `roi_align` chooses by
 # size: our model, 7 bins on 32 × 32 cells, gathers; matrix products catch up where bins are nearly as many as cells (last
-# row), and win there when gradients are needed too.
+# row).
 
 # %% slideshow={"slide_type": "skip"} mirror="ops.roi_align:corners,ops.roi_align:roi_align_flat,ops.roi_align:roi_align_gather"
 
@@ -280,7 +270,7 @@ pd.DataFrame({name: [cost(lambda: align(torch.ones(8, 96, cells, cells), rois, b
 # ### Box head: class and correction
 #
 # Each pooled region, 96 × 7 × 7 numbers, goes through two dense layers. Two outputs: K + 1 class scores (0 is
-# background) and four deltas **for each class**. In training, some dozen regions a chip are sampled, a quarter of them
+# background) and four deltas **for each class**. In training, 64 regions a chip are sampled, at most a quarter of them
 # objects. In use, scores become probabilities, each class decodes its own boxes, and suppression runs class by class.
 
 # %% mirror="models.roi_heads:BoxHead,models.layers:FlattenBins,models.roi_heads:two_layers" tags=["nbval-check-output"]
@@ -301,8 +291,8 @@ print("sampled", tuple(regions.shape), "classes", tuple(labels.shape), "object o
 # ## 4 · Put together
 #
 # `FasterRCNN` computes nothing itself. It hands maps to the first look, proposals to the second, and returns losses in
-# training, detections otherwise. What is the same around every detector comes from `geodl_course.plumbing`: check the
-# input, bring it to the size that the backbone wants and boxes back, in evaluation fold batch norm into the convolutions.
+# training, detections otherwise. `geodl_course.plumbing` does what is the same around every detector: check the input,
+# resize it, bring boxes back, in evaluation fold batch norm into the convolutions.
 
 # %% slideshow={"slide_type": "skip"} mirror="models.roi_heads:roi_levels,models.roi_heads:scale_of,models.roi_heads:pool_flat,models.roi_heads:pool_rois"
 
@@ -319,15 +309,11 @@ model = small_detector(classes=3)
 print("weights:", {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
 {part: model.settings[part] for part in ("proposals", "rois", "detect")}   # change them here and build again
 
-# %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Most weights sit in the box head's first dense layer, as in the paper. Because parts are handed in, lecture 06
-# adds a mask branch and the full budget a ResNet-50 without touching this class.
-
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown]
 # ### Is it right? The same weights in two detectors
 #
 # torchvision's Faster R-CNN was written by other people in another way: lists, dictionaries, a loop over images. Put
-# **its** weights into **our** parts. Any mistake above would now show up as a different box.
+# **its** weights into **our** parts. A mistake above would now show up as a different box.
 
 # %% tags=["nbval-check-output"]
 from torchvision.models.detection import anchor_utils, faster_rcnn as theirs
@@ -346,8 +332,9 @@ ours.load_state_dict(taken.state_dict())
 teaching.check_same_detections(reference, ours, images)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Two independent programs, one answer. Break something live: drop the half cell in `sample_points`, or keep one
-# anchor fewer, and run again.
+# (6 min) Most weights sit in the box head's first dense layer. Because parts are handed in, lecture 06 adds a mask branch
+# and the full budget a ResNet-50 without touching this class. Break something live: drop the half cell in
+# `sample_points`, and run again.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5 · Train: eight chips by heart, then all
@@ -379,17 +366,16 @@ print("AP by size of the object (COCO's bounds: 32² and 96² px; nan: none here
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) Four of the eight: nearly all found, few false boxes; a hundred steps more remove those. If not, are labels off by
-# one, are boxes in pixels? They were learned, not understood. Box reg rises at first: it is averaged over all sampled
-# regions, and more of them become objects. Half a minute is little training; the numbers move by some points from run to
-# run. The validation chips are of another town.
+# (7 min) Four of the eight: nearly all found, few false boxes. They were learned, not understood. Box reg rises at first:
+# it is averaged over all sampled regions, and more of them become objects. Less than a minute is little training; the
+# numbers move by some points from run to run. The validation chips are of another town.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Look before you believe a number
 #
-# Left: the thirty best proposals of the first look, of no class yet; at 0.7 many doubles lie on top of each other. Then
-# what the second look made of the same chip, and two more with many objects missed. The table counts what the missed ones
-# have in common; an object can be in several rows.
+# Left: the thirty best proposals of the first look, of no class yet, with many doubles. Then what the second look made of
+# the same chip, and two more with many objects missed. The table counts what the missed ones have in common; an object can
+# be in several rows.
 
 # %%
 outcome = [evaluation.match_detections(found, wanted) for found, wanted in zip(detections, truth)]
@@ -407,15 +393,14 @@ missed_by_trait(towns_val.images, truth, outcome)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Against *all objects*, smallness alone hardly matters here, darkness a little. What stands out is **cut by the
-# border**: half a house looks like something else; overlapping windows (lecture 10) help. And **neighbours**: row houses,
-# cars side by side. Suppression at 0.5 drops few of them (lecture 02, section 7); their features run into each other. Masks
-# (lectures 06, 07) separate them. Most misses are impatience: see the next section.
+# border**, where overlapping windows (lecture 10) help, and **neighbours**: row houses, cars side by side. Masks
+# (lectures 06, 07) separate those. Most misses are impatience: see the next section.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6 · What longer runs reach
 #
-# Stored in `docs/results/`, measured on two CPU cores; nothing is trained just now. Points: torchvision's detector and ours
-# from the same weights on the same batches. Tables: milliseconds for 8 chips; ours after 90 seconds of training. Anew:
+# Stored in `docs/results/`, measured on two CPU cores. Points: torchvision's detector and ours from the same weights on the
+# same batches. Tables: milliseconds for 8 chips; ours after 90 seconds of training. Anew:
 # `python -m tests.benchmarks.accuracy parity --data towns --seeds 0 1 2 3 4`, `python -m tests.benchmarks.speed`,
 # `python -m tests.benchmarks.accuracy quick --data towns --seeds 0 1 2`.
 
@@ -430,10 +415,9 @@ quick = pd.DataFrame({f"seed {seed}": {**{key: run[key] for key in ("AP50", "AP"
 display(speed.round(2), quick.round(2))
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The points overlap: on towns ours lie a little to the right, on trees torchvision's, by 0.02 on average; the 95 %
-# intervals of the paired differences (docs/results.md) hold zero. One seed proves nothing: look at the spread.
-# Why less time: no loop over images, RoIAlign as one weighted sum, suppression once for the batch, batch norm folded into
-# the convolutions. The floor is the backbone, the same in both.
+# (4 min) The points overlap: on towns ours lie a little to the right, on trees torchvision's, by 0.02 on average; the
+# intervals (95 %) of the paired differences (docs/results.md) hold zero. Why about half the time: no loop over images,
+# RoIAlign as one weighted sum, suppression once for the batch, batch norm folded into the convolutions.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The paper, and where we leave it
@@ -443,19 +427,18 @@ display(speed.round(2), quick.round(2))
 # | backbone | VGG-16, stride 16, pretrained | 6 convolutions, stride 4, from scratch | small objects, a laptop |
 # | anchors | 128, 256, 512 px × 3 ratios | 8 to 64 px × 3 ratios | our objects |
 # | anchors across the border | ignored in training | kept | chips cut objects everywhere |
-# | objectness | softmax over two | one sigmoid | the same with fewer weights |
-# | RPN sample, RoI sample | 256, 128 | half of that or less | smaller chips |
+# | objectness | softmax over two | one sigmoid | fewer weights |
+# | RPN sample, RoI sample | 256, 128 | half of that | smaller chips |
 # | box loss of the RPN | λ = 10, over positions | λ = 1, over the sample | as the authors' code |
 # | pooling | RoIPool | RoIAlign | small objects |
-# | training | four alternating stages, SGD | one stage, AdamW | simpler; their later code did so too |
+# | training | four alternating stages, SGD | one stage, AdamW | their later code has one stage, too |
 # | last suppression | 0.3 | 0.5 | a few true boxes overlap by over 0.3 here |
 #
 # On VOC 2007: mean AP (IoU 0.5) **69.9** trained on VOC 2007, **73.2** on 2007 + 2012, 78.8 with COCO added; 198 ms an
 # image, 10 of them for the RPN.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) Each departure can be tested; exercise 03.2 tries the third row. The full budget moves back towards the paper's
-# scale, with a ResNet-50 and a pyramid.
+# (3 min) Each departure can be tested; exercise 03.2 tries the third row.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Two looks or one? Two-shot and single-shot detectors
@@ -471,18 +454,18 @@ display(speed.round(2), quick.round(2))
 # - **They cost** time for each proposal, and two sets of losses and thresholds; what the first look drops is lost.
 #
 # For a map of a county, made once, accuracy wins; for a drone that must decide in flight, speed. Lectures 04 and 05 build
-# the other two and measure again.
+# the other two.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (3 min) Warn about the table: three papers, three training recipes; SSD's 74.3 owes much to its augmentation (65.5
-# without). Ask which of the two costs matters for the students' own projects.
+# without).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Real trees
 #
-# Now lecture 01's tree crowns, 38 plots seen from an aircraft; chips share 56 px with their neighbours, so most crowns are
-# seen, and scored, in several. Where labels are few, one starts from a backbone that has seen others: ImageNet's, COCO's, or, here,
-# the one just **trained on towns**. The heads start anew.
+# Lecture 01's tree crowns: chips share 56 px with their neighbours, so most crowns are seen, and scored, in several. Where
+# labels are few, one starts from a backbone that has seen others: ImageNet's, COCO's, or, here, the one just **trained on
+# towns**. The heads start anew.
 #
 # What did that bring? The table is stored, 300 steps each: `python -m tests.benchmarks.accuracy parity --data neon_trees
 # --seeds 0 1 2 3 4`. All rows share the missing labels: compare rows, quote none as the accuracy of tree detection.
@@ -515,9 +498,9 @@ table
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (9 min) Point at each dotted box: is there a tree? Most are doubles and parts of a crown: after some seconds of training
 # the boxes are too inexact for suppression to merge them. Where one lies on a crown without a box, the annotator may have
-# missed it; it counts as false, and training taught such trees as background. The table: the backbone from towns is a gain,
-# its worst seed beats the best of ours from scratch; ours and torchvision's overlap. What would help most is a second look
-# at the labels. How many are missing? Label ten chips anew, blind, and count.
+# missed it; it counts as false, and training taught such trees as background. The table: the backbone from towns is a
+# gain, its worst seed beats the best of ours from scratch. How many labels are missing? Label ten chips anew, blind, and
+# count.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
