@@ -431,7 +431,7 @@ pd.DataFrame(rows).round(2)
 # |---|---|---|---|
 # | image | 300 × 300 (or 512) | 128 × 128 | a laptop |
 # | backbone | VGG-16, pretrained | 6 convolutions, from scratch | a laptop |
-# | maps | 38, 19, 10, 5, 3, 1 cells | 32, 16, 8, 4 | small objects |
+# | maps | 38, 19, 10, 5, 3, 1 cells, the first normalised | 32, 16, 8, 4, batch norm | small objects |
 # | default boxes | 8,732, scales 30 to 264 px | 8,160, scales 8 to 64 px | small objects |
 # | augmentation | crops by overlap, zoom out, colour | flips and turns | seen from above |
 # | training | SGD, 60,000 steps of 32 images | AdamW, some hundred of 8 | a laptop |
@@ -468,8 +468,8 @@ print("maps", [level.shape[-1] for level in paper_maps],
 # So a small object needs a fine **grid** there: a zoom of 0.2 leaves gaps between boxes (exercise 04.3).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) From the public documentation of arcgis.learn; versions may differ. Where results of "SSD" are compared, ask
-# first: which SSD?
+# (3 min) From the public documentation of arcgis.learn; versions may differ. Before comparing results of "SSD"
+# ask: which SSD?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 8 · Real ships: three bands or five?
@@ -545,10 +545,10 @@ for bands, name in (("red, green, blue", "parity_ssd_sen2ships_3_bands"), ("five
 pd.DataFrame(table).agg(["mean", "min", "max", "count"]).T.round(3).add_prefix("AP50, ")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) Look before you count: some moored ships have no box, so "false" is not always false.
-# A ship of 9 × 9 pixels found 2 too far right and down has an IoU of 0.43: missed and false at once. The table: the
-# worst run with five bands beats the best with three: on these two ports more bands help beyond the luck of a seed. Yet some
-# hundredths make no detector to use. What would help most? More ports, and a second look at the labels.
+# (7 min) Look before you count: some moored ships have no box, so "false" is not always false. A ship of 9 × 9 pixels found
+# 2 too far right and down has an IoU of 0.43: missed and false at once. In the table the worst run with five bands beats the
+# best with three: on these two ports more bands help beyond the luck of a seed. Yet some hundredths make no detector to
+# use. What would help most? More ports, and a second look at the labels.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Exercises
