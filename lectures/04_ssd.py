@@ -628,7 +628,7 @@ print("04.3: a grid of about 13 cells has boxes of one cell, in pixels:", (128 *
 # **Next:** lecture 05 goes further: **YOLO v1** has no default boxes at all, and one answer for a whole cell.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (2 min) Ask for an object of their own and the map that should answer for it.
+# (2 min) Ask for an object of their own and the map to answer for it.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References

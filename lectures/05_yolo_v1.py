@@ -330,7 +330,7 @@ model = small_yolo(classes=3)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Train: eight chips by heart, then all
 #
-# First the test for bugs, then all chips.
+# What cannot learn eight chips has a bug.
 
 # %%
 memory = small_yolo(classes=3)
