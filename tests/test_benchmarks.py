@@ -95,11 +95,14 @@ def test_whatever_is_stored_has_a_row():
     pair = {which: {"red": {"pixels": [0, place, 1]}, "MNDWI": {"pixels": [-1, -place, 1]}, "chips": 9}
             for which, place in (("coast", 0.1), ("sentinel_coast", 0.2))}  # fmt: skip
     results.store("coast_spectra", {"land": pair, "water": pair}, "python -m c")
+    grid = {"redraws": 40, "median": 0.125, "p95": 0.27}
+    results.store("redraw", {"05 grid": grid, "all": {**grid, "p95": 0.26}}, "python -m r")
     printed = table.rendered()
     for words in ("80% (seeds 0: 80%) | yes", "0.93 | yes", "minimax 3.00 / 0.25, wasserstein diverged | -",
                   "before 0.50 (0.50, 0.50), judge frozen 0.05 (0.00, 0.10) (seeds 0 1) | -",
                   "code search, blended 0.2500, smooth from the edge 0.3000 (seeds 0) | yes",
                   "with made-up chips 0.600, with real chips without labels 0.800 (seeds 0) | **no**",
+                  "| 0.26 s (inspector: redraws, median, 95 %: 05 grid: 40, 0.12 s, 0.27 s) | yes |",
                   "red 0.100 / 0.200, MNDWI -0.100 / -0.200 | -",
                   "| something_new | - | [its figures](results/something_new.json) | - |"):
         assert words in printed

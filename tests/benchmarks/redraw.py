@@ -1,8 +1,12 @@
-"""From a key on a slider to the new picture in the browser, for each inspector in a real JupyterLab:
+"""From the move of a control to the new picture in the browser, for each inspector of the lectures in JupyterLab:
 
-    python -m tests.benchmarks.redraw
+    python -m tests.benchmarks.redraw              # about 6 minutes
+
+Every control is moved in turn, one step there and one back: sliders (both handles where there are two) and buttons by
+key, lists by choosing. The clock runs in the page, from the event to the first frame with the new picture.
 """
 
+import argparse
 import shutil
 import statistics
 import sys
@@ -14,49 +18,63 @@ import numpy as np
 from tests.benchmarks import results
 
 sys.path.insert(0, str(results.ROOT / "tests" / "browser"))
-import inspector_cells  # noqa: E402
+import inspectors  # noqa: E402
 import lab_driver  # noqa: E402
 
 COMMAND = "python -m tests.benchmarks.redraw"
-MOVES = 40  # keys an inspector
 
 
-def measure(cell, labels):
-    """Seconds of each redraw while the sliders walk, one key after the other has been answered."""
-    lab_driver.start_timer(cell)
-    for turn in range(MOVES):
-        label = labels[turn % len(labels)]
-        key = "ArrowRight" if turn // len(labels) % 2 else "ArrowLeft"
-        lab_driver.handles(cell, label)[0].focus()
-        cell.page.keyboard.press(key)
-        lab_driver.rest(cell)
-    return lab_driver.redraws(cell)
+def move(thing, back):
+    """One step of a slider, one press of a button, or one entry of a list."""
+    thing.focus()
+    if inspectors.tag(thing) == "select":
+        inspectors.choose(thing, "Space", "ArrowUp" if back else "ArrowDown")
+    else:
+        key = "ArrowLeft" if back else "ArrowRight"
+        thing.page.keyboard.press("Space" if inspectors.tag(thing) == "button" else key)
 
 
-def main():
+def measure(box, moves):
+    """Seconds of each redraw while the controls move in turn, each when the one before it has been answered."""
+    inspectors.rest(box)
+    things = [thing for _, _, thing in inspectors.controls(box)]
+    box.evaluate(inspectors.TIMER)
+    for turn in range(moves):
+        move(things[turn % len(things)], back=turn // len(things) % 2)
+        inspectors.rest(box, still=12)
+    return box.page.evaluate("() => window.redraws")
+
+
+def summary(seconds):
+    return {"redraws": len(seconds), "median": statistics.median(seconds), "p95": float(np.percentile(seconds, 95))}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
+    parser.add_argument("--moves", type=int, default=40, help="moves an inspector")
+    parser.add_argument("--lectures", nargs="*", help="only these, for example 02 04; nothing is stored then")
+    options = parser.parse_args(arguments)
     figures, every = {}, []
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     with tempfile.TemporaryDirectory() as folder:
-        inspector_cells.write(Path(folder) / "inspectors.ipynb", kernel)
-        with (
-            lab_driver.lab(Path(folder)) as address,
-            lab_driver.chromium(shutil.which("chromium")) as browser,
-            lab_driver.opened(browser, address, "inspectors") as page,
-        ):
-            lab_driver.run_above(page, len(inspector_cells.CELLS))
-            page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-            for name, (_, labels) in inspector_cells.CELLS.items():
-                cell = lab_driver.scroll_to(page, inspector_cells.number_of(name))
-                cell.locator(".widget-html-content").wait_for(timeout=120_000)
-                seconds = measure(cell, labels)
-                every += seconds
-                figures[name] = {"redraws": len(seconds), "median": statistics.median(seconds),
-                                 "p95": float(np.percentile(seconds, 95))}  # fmt: skip
-                print(f"{name}: {len(seconds)} redraws, median {figures[name]['median']:.3f} s, "
-                      f"95 % within {figures[name]['p95']:.3f} s", flush=True)  # fmt: skip
-    figures["all"] = {"redraws": len(every), "median": statistics.median(every), "p95": float(np.percentile(every, 95))}
-    print(f"all: 95 % within {figures['all']['p95']:.3f} s")
-    results.store("redraw", figures, COMMAND)
+        inspectors.copy_notebooks(Path(folder))
+        with lab_driver.lab(Path(folder)) as address, lab_driver.chromium(shutil.which("chromium")) as browser:
+            for name, numbers in inspectors.NOTEBOOKS.items():
+                if options.lectures and name[:2] not in options.lectures:
+                    continue
+                with lab_driver.opened(browser, address, name) as page:
+                    inspectors.run_inspectors(page, numbers)
+                    for number, inspector in numbers.items():
+                        seconds = measure(inspectors.live_box(page, number), options.moves)
+                        every += seconds
+                        title = f"{name[:2]} {inspector}"
+                        title += ", second" if title in figures else ""
+                        figures[title] = summary(seconds)
+                        print(title, figures[title], flush=True)
+                    assert not page.told, page.told
+    figures["all"] = summary(every)
+    print("all", figures["all"])
+    if not options.lectures:
+        results.store("redraw", figures, COMMAND)
 
 
 if __name__ == "__main__":
