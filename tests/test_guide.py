@@ -80,6 +80,20 @@ def test_fill_in_exercises_stand_in_order_and_each_is_checked(number):
 
 
 @each_lecture
+def test_a_lecture_runs_without_the_net(number):
+    code = code_of(SOURCES[number])
+    assert not re.search(r"\bfetch\(|\b(urllib|requests|pooch|httpx|socket)\b", code)
+    made = set(re.findall(r"\bmake\(\"(\w+)\"", code))
+    assert not made & set(REAL), "real data are found where they are, never fetched"
+
+
+def test_one_module_alone_speaks_to_the_net():
+    client = r"^\s*(?:import|from) .*\b(?:urllib|requests|pooch|httpx|socket|huggingface_hub)\b"
+    package = (REPOSITORY / "geodl_course").rglob("*.py")
+    assert {path.name for path in package if re.search(client, path.read_text("utf-8"), re.M)} == {"download.py"}
+
+
+@each_lecture
 def test_who_shows_real_imagery_prints_its_credit(number):
     code = code_of(SOURCES[number])
     shown = [name for name in REAL if re.search(rf'"{name}"', code)]
