@@ -188,7 +188,7 @@ boxed = replace(outlined, shapes=shapely.envelope(outlined.shapes))     # the bo
 print(f"{len(boxed)} found, {boxed.cut.sum()} of them touch an inner edge; the town has {len(truth)} objects")
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (3 min) About as many found as there are, and it means nothing: shared strips were seen two or four times, much is missed.
+# (3 min) About as many found as there are; it means nothing: shared strips were seen two or four times, much is missed.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Three ways to make one map of it
@@ -319,8 +319,8 @@ layer.drop(columns="geometry").head(3).round(2)
 # ### How good is the map?
 #
 # The layer over its image, and the errors over the town. **Pattern** is what to look for: errors in one quarter mean other
-# roofs there, errors on a line mean a seam. Then counts ("how many") and areas ("how much", `area_error`: mapped over true
-# area, less 1), by class and by size of the true outline: small under 100 m², large from 400 m², which no building here has.
+# roofs there, errors on a line mean a seam. Counts ("how many") and areas ("how much", `area_error`: mapped over true area,
+# less 1) at IoU 0.5, by class and by size of the true outline: small under 100 m², large from 400 m², which none here has.
 
 # %%
 _ = map_plots.show_map(raster, layer, truth, size=420)
@@ -357,8 +357,8 @@ pd.DataFrame(table).T.astype(float).round(2)
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Top right is best: Faster R-CNN, 29 hours for the state; outlines cost 75. SSD has the best AP50, as in lecture 05.
 # There SSD and YOLO were the faster ones, all on chips of 128 px; these two take no other window, the rest take 256 px here.
-# YOLO's AP is far better than its F1: a bar of 0.5 is not its own. U-Net-ID finds the most
-# outlines and makes up the most; Mask R-CNN gets further with longer training (lecture 06).
+# YOLO's AP is far better than its F1: a bar of 0.5 is not its own. U-Net-ID finds the most outlines and makes up the most;
+# Mask R-CNN gets further with longer training (lecture 06).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · Large jobs
@@ -467,9 +467,9 @@ pd.DataFrame(rows).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (5 min) Zero-shot first: one ship of 54 among hundreds of false ones, no building at 0.5, a few trees. Towns are not the
-# world: other sensors, sizes, ground. After as many real steps the start from towns has the higher AP in all three pairs. With trees both end
-# below zero-shot: so few steps unlearn round tanks sooner than they teach crowns. None of these is a map to sell, and one
-# seed shows no difference of a few hundredths.
+# world: other sensors, sizes, ground. After as many real steps the start from towns has the higher AP in all three pairs.
+# With trees both end below zero-shot: so few steps unlearn round tanks sooner than they teach crowns. None of these is a
+# map to sell, and one seed shows no difference of a few hundredths.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Ships over a port
