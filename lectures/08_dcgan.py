@@ -183,8 +183,8 @@ for name, one in (("the authors' width, 3 bands", wide), ("narrow, 5 bands, 32 p
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4 · Three losses
 #
-# D(x), the sigmoid of a logit, is the chance that chip x is real; G(z) is the chip of code z, 𝔼
-# a mean. Both play for one value:
+# D(x), the sigmoid of a logit, is the chance that chip x is real; G(z) is the chip of
+# code z, 𝔼 a mean. Both play for one value:
 #
 # $$\min_G \max_D \; \mathbb{E}\,\log D(x) + \mathbb{E}\,\log\big(1 - D(G(z))\big)$$
 #
@@ -561,8 +561,8 @@ table.round(4)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) **It does not help here.** Interpolation errs less in every band, even against a generator of real ports (one
-# seed; on generated coasts three say the same). Blending removes the seam, not invented detail. A
-# better generator may look right and still be wrong: whoever measures in the gap measures an invention.
+# seed; on generated coasts three say the same). Blending removes the seam, not invented detail. A better generator
+# may look right and still be wrong: whoever measures in the gap measures an invention.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Second use: more chips where labels are few

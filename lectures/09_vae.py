@@ -552,7 +552,7 @@ _ = vae_plots.show_strips({"picture": pictures[some], "reconstruction": in_batch
                           vae_plots.common_limits(pictures), trap.info, titles=[said[i]["animal"] for i in some])
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) The background comes back, the animal does not: as hoped. And still the plain error is a coin (0.53). A deer is a few
+# (4 min) The background comes back, the animal does not: as hoped. And still the plain error is a coin, near 0.5. A deer is a few
 # hundred of 4,096 pixels, a bird ten; light and noise change all of them. Exercise 09.2 looks at the worst place.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
