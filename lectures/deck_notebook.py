@@ -68,7 +68,7 @@ def page_cells(kind, facts, blocks, notes):
         elif block["kind"] == "table":
             cells.append(result([block["output"]], tight=block["rows"] > ROWS))
         elif block is figures[0]:
-            cells.append(figure_cell(figures, facts["title"]))
+            cells.append(figure_cell(figures))
     notes = nbformat.v4.new_markdown_cell(notes, metadata={"slideshow": {"slide_type": "notes"}})
     return [*cells, notes]
 
@@ -83,7 +83,7 @@ def result(outputs, **metadata):
     return nbformat.v4.new_code_cell("", outputs=outputs, metadata=metadata)
 
 
-def figure_cell(figures, title):
-    """One cell for the figures of a page, with their sizes and alternative text."""
-    sizes = [{"width": f["width"], "height": f["height"], "live": f["live"]} for f in figures]
-    return result([f["output"] for f in figures], figures=sizes, alt=f"Picture: {title}")
+def figure_cell(figures):
+    """One cell for the figures of a page, with their sizes and alternative texts."""
+    facts = [{key: figure[key] for key in ("width", "height", "live", "alt")} for figure in figures]
+    return result([figure["output"] for figure in figures], figures=facts)

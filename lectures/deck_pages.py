@@ -9,13 +9,14 @@ import base64
 import math
 import re
 import struct
+from collections import Counter
 
 WIDTH, ROOM, GAP = 1208, 572, 14  # px under a page's title
 TEXT, TEXT_LINE, CODE_LINE, ROW = 22, 29, 20.5, 29  # the small end of the sizes in deck_template/deck.css
 ROWS = 12  # a longer table is set tighter
 LEFT, RIGHT = 520, 664  # px of two columns
 CODE_LINES, FEWEST_LINES, PRINT_LINES = 20, 12, 22
-LARGEST, SMALLEST = 1.6, 0.9  # a picture's scale; at 1 its lettering has 14 px
+LARGEST, SMALLEST, BESIDE_PRINT = 1.6, 0.9, 0.75  # a picture's scale; at 1 its lettering has 14 px
 MINUTES = re.compile(r"\((\d+) min\)")
 WORTH_SHOWING = re.compile(r"^(def|class) |\bfit\w*\(", re.M)  # beside a picture, code that defines or trains
 PROGRESS = re.compile(r"^100% #+ ")
@@ -51,7 +52,35 @@ def slides_of(notebook):
             slides[-1]["blocks"] += code_blocks(cell)
     for slide in slides:
         slide["minutes"] = sum(int(found[1]) for found in map(MINUTES.match, slide["notes"]) if found)
+    name_pictures(slides)
     return slides
+
+
+def name_pictures(slides):
+    """Give each figure its alternative text, "alt": the slide's title, then what the picture shows; no two alike.
+
+    What it shows stands with the picture (alt_text.py); else in the paragraph above it, or in the first notes below.
+    """
+    taken = Counter()
+    for slide in slides:
+        said = [plain(MINUTES.sub("", note, count=1)) for note in slide["notes"][:1]]
+        for block in slide["blocks"]:
+            if block["kind"] == "text":
+                said = [text for text in map(plain, block["text"].split("\n\n")) if text] or said
+            elif block["kind"] == "figure":
+                still = f"Still picture of {block['live']}. " if block["live"] else ""
+                title = re.sub(r"(?<![?!.])$", ".", plain(slide["title"]))
+                words = f"{title} {still}{block['told'] or ''.join(said[-1:])}".strip()
+                taken[words] += 1
+                block["alt"] = words + (f" (picture {taken[words]})" if taken[words] > 1 else "")
+
+
+def plain(text):
+    """A paragraph of Markdown as plain words, at most 400 characters; "" for tables, formulas and code."""
+    words = " ".join(re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).translate(str.maketrans("", "", "*`")).split())
+    if words.startswith(("|", "$$", "#")) or text.startswith("```"):
+        return ""
+    return words if len(words) <= 400 else words[:399].rsplit(" ", 1)[0] + "…"
 
 
 def sections(source):
@@ -91,7 +120,8 @@ def output_block(output):
     if "image/png" in data:
         width, height = struct.unpack(">II", base64.b64decode(data["image/png"][:64])[16:24])
         live = "Run this cell" in data.get("text/plain", "")  # a widget's picture
-        return {"kind": "figure", "width": width, "height": height, "output": output, "live": live}
+        told = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        return {"kind": "figure", "width": width, "height": height, "output": output, "live": live, "told": told}
     if "text/html" in data:
         rows, cells = (len(re.findall(tag, data["text/html"])) for tag in ("<tr", "<t[hd]\\b"))
         return {"kind": "table", "rows": rows, "columns": cells / max(rows, 1), "output": output}
@@ -167,17 +197,23 @@ def pages_of(slide):
 
 
 def placed(page, block, following):
-    """A block as it joins a page: code is clipped to what fits above its short print. None if it does not fit."""
+    """A block as it joins a page: code is clipped to what fits above its short result. None if it does not fit."""
     if block["kind"] != "code":
         return block if not page or arrange([*page, block])[1] >= enough(block) else None
+    if any(other["kind"] == "figure" for other in page):
+        return None
     told = height(following) if following.get("kind") == "print" and len(following["lines"]) <= 4 else 0
-    beside = any(other["kind"] == "figure" for other in page)
-    most = 0 if beside else int((ROOM - sum(map(height, page)) - told - 24 - GAP) // CODE_LINE)
-    if page and most < min(len(block["lines"]), FEWEST_LINES):
+    room, needed = ROOM - sum(map(height, page)) - 24 - GAP, min(len(block["lines"]), FEWEST_LINES)
+    if following.get("kind") == "table" and (room - height(following)) // CODE_LINE >= needed:
+        told = height(following)  # better a few lines less than a small table alone on the next page
+    most = int((room - told) // CODE_LINE)
+    if page and most < needed:
         return None
     return {**block, "lines": clip(block["lines"], min(CODE_LINES, most))}
 
 
 def enough(block):
-    """The least scale at which a figure may join a page; other blocks only have to fit."""
+    """The least scale of a page's figures when a block joins: a short print, as a credit, may make them smaller."""
+    if block["kind"] == "print" and len(block["lines"]) <= 4:
+        return BESIDE_PRINT
     return min(SMALLEST, (WIDTH - 20) / block["width"]) if block["kind"] == "figure" else SMALLEST

@@ -1,7 +1,9 @@
 """Decks: nothing of a slide gets lost on its pages, and what is missing on a machine is said plainly."""
 
+import base64
 import os
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -85,7 +87,8 @@ def test_a_call_that_only_draws_gives_way_to_its_picture():
     picture = new_output("display_data", data={"image/png": BLUE, "text/plain": "<Figure>"})
     (*_, page) = pages(lecture(code(2, [picture])))
     (figure,) = [cell for cell in page["cells"] if cell.cell_type == "code"]
-    assert figure.source == "" and figure.metadata["figures"] == [{"width": 400, "height": 200, "live": False}]
+    shown = {"width": 400, "height": 200, "live": False, "alt": "1 · Part. Some text."}
+    assert figure.source == "" and figure.metadata["figures"] == [shown]
     training = new_code_cell("model = fit(chips)", outputs=[picture])
     (*_, page) = pages(lecture(training))
     assert [bool(cell.source) for cell in page["cells"] if cell.cell_type == "code"] == [True, False]
@@ -113,7 +116,7 @@ def test_results_of_every_kind_are_rendered(tmp_path):
     text = (tmp_path / "99_title.html").read_text("utf-8")
     assert all(text.count(f">{found}<") == 1 for found in ("0.61", "0.62"))
     assert "(8, 96, 32, 32)\nequal to 6e-08" in text
-    assert text.count('<img alt="Picture: 1 · Part"') == text.count("data:image/png;base64," + BLUE) == 1
+    assert text.count('<img alt="1 · Part. Some text."') == text.count("data:image/png;base64," + BLUE) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -202,3 +205,55 @@ def test_text_that_leads_to_code_goes_with_it():
     (_, _, first, second) = pages(lecture(code(18), new_markdown_cell("Now the same for a batch:"), code(18)))
     assert "Now the same" not in " ".join(cell.source for cell in first["cells"])
     assert [cell.source[:12] for cell in second["cells"][1:3]] == ["Now the same", "a0 = 0\na1 = "]
+
+
+def alternative_texts(notebook):
+    cells = deck_notebook.deck(notebook)[0].cells
+    return [figure["alt"] for cell in cells for figure in cell.metadata.get("figures", [])]
+
+
+def test_a_picture_s_own_words_come_first_then_those_above_it():
+    told = {"image/png": {"alt": "Data flow: chips → backbone."}}
+    own = new_output("display_data", data={"image/png": BLUE}, metadata=told)
+    other = new_output("display_data", data={"image/png": BLUE})
+    live = new_output("execute_result", data={"image/png": BLUE, "text/plain": "Run this cell in JupyterLab"})
+    cells = [code(2, [own]), new_markdown_cell("A **table**:\n\n| a |\n|---|\n| b |"), code(2, [other, other]),
+             new_code_cell("widgets.nms(chips)", outputs=[live])]  # fmt: skip
+    assert alternative_texts(lecture(*cells)) == [
+        "1 · Part. Data flow: chips → backbone.", "1 · Part. A table:", "1 · Part. A table: (picture 2)",
+        "1 · Part. Still picture of widgets.nms. A table:",
+    ]  # fmt: skip
+
+
+def test_a_picture_without_text_above_it_has_the_words_of_the_notes():
+    notebook = lecture(code(2, [new_output("display_data", data={"image/png": BLUE})]))
+    notebook.cells[2].source = "## 1 · Part"
+    assert alternative_texts(notebook) == ["1 · Part. Say it."]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_picture_of_a_deck_has_words_of_its_own(path):
+    texts = alternative_texts(nbformat.read(path, as_version=4))
+    assert texts and len(set(texts)) == len(texts)
+    assert all(len(text) >= 40 for text in texts), min(texts, key=len)
+
+
+def test_a_small_table_stays_with_its_code_which_gives_up_a_few_lines():
+    table = new_output("execute_result", data={"text/html": "<table>" + "<tr><td>1</td></tr>" * 6 + "</table>"})
+    (*_, page) = pages(lecture(code(20, [table])))
+    shown = [cell for cell in page["cells"] if cell.cell_type == "code"]
+    assert len(shown) == 2 and shown[0].source.splitlines()[-1].startswith("# …")
+    assert shown[1].outputs == [table]
+
+
+def test_a_credit_stays_with_its_picture():
+    large = base64.b64encode(base64.b64decode(BLUE)[:16] + struct.pack(">II", 1000, 520)).decode()
+    picture = new_output("display_data", data={"image/png": large})
+    credit = new_output("stream", text="Somebody (2022). Somewhere. Licence: MIT\n" * 2)
+    assert len(pages(lecture(code(2, [picture, credit])))) == 3  # title, agenda, all on one page
+
+
+def test_a_link_to_a_notebook_leads_to_its_deck(tmp_path):
+    nbformat.write(lecture(new_markdown_cell("**Next:** [01](01_chips.ipynb).")), tmp_path / "99_title.ipynb")
+    decks.build(tmp_path / "99_title.ipynb", tmp_path / "99_title.html")
+    assert 'href="01_chips.html"' in (tmp_path / "99_title.html").read_text("utf-8")
