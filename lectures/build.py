@@ -37,6 +37,8 @@ CELL_LINES, FUNCTION_LINES, NOTEBOOK_BYTES = 25, 18, 1_500_000
 SOLUTION = re.compile(r"^( *)# solution-begin\n(.*?)^ *# solution-end\n?", re.S | re.M)
 PLACES = (str(ROOT), sys.prefix, tempfile.gettempdir() + os.sep)
 WIDGET = "application/vnd.jupyter.widget-view+json"
+ALT_TEXT = Path(__file__).resolve().parent / "alt_text.py"  # run in the kernel: each picture is stored with its words
+PICTURES = f"__import__('runpy').run_path({str(ALT_TEXT)!r})['watch'](get_ipython())"
 
 
 FRAME = "its links or what it says that it takes changed"
@@ -365,7 +367,7 @@ def execute(notebook, folder, environment, title):
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
-        extra_arguments=["--log-level=ERROR"],
+        extra_arguments=["--log-level=ERROR", f"--IPKernelApp.exec_lines={PICTURES}"],
         on_cell_start=show,
         resources={"metadata": {"path": str(folder)}},
     )
