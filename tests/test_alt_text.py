@@ -74,3 +74,9 @@ def test_the_builder_stores_the_words_with_each_picture(executed):
 def test_nothing_of_it_is_seen_by_the_notebook(executed):
     assert executed.cells[-1].outputs[0].text.strip() == "[]"
     assert [cell.execution_count for cell in executed.cells] == [1, 2, 3, 4, 5]
+
+
+def test_a_picture_whose_words_fail_is_shown_all_the_same(monkeypatch, capsys):
+    monkeypatch.setattr(alt_text, "describe", lambda figure: 1 / 0)
+    assert alt_text.picture_and_text(lambda figure: b"PNG", None) == (b"PNG", {})
+    assert "no alternative text: ZeroDivisionError" in capsys.readouterr().err
