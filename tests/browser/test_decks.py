@@ -62,13 +62,15 @@ LOOK = r"""() => {
   }
   for (const picture of page.querySelectorAll("img")) {
     if (!picture.complete || !picture.naturalWidth) found.push("a picture is missing");
-    else if (!picture.alt) found.push("a picture without alternative text");
+    else if (picture.alt.length < 40) found.push(`a picture with the alternative text "${picture.alt}"`);
     else if (Math.min(picture.clientWidth / picture.naturalWidth, picture.clientHeight / picture.naturalHeight) < 0.7)
       found.push(`a picture of ${picture.naturalWidth} x ${picture.naturalHeight} px shown at `
         + `${picture.clientWidth} x ${picture.clientHeight}`);
   }
   if (page.querySelector(".MathJax_Error, .merror, .noError")) found.push("a formula that MathJax cannot read");
-  if (/\$\$|\\frac/.test(body.innerText)) found.push("a formula was not set");
+  for (const e of body.querySelectorAll(".text p, .text li, .text td"))
+    if (/\$[^$]+\$|\\[a-z]{2,}/.test([...e.childNodes].map(n => n.nodeType === 3 ? n.data : "").join("")))
+      found.push(`a formula was not set: ${e.textContent.trim().slice(0, 40)}`);
   const notes = page.querySelector("aside.notes");
   if (!notes || notes.textContent.replace(/\s+/g, " ").trim().length < 40) found.push("no presenter notes");
   return found;
