@@ -40,7 +40,7 @@ def measure(box, moves):
     things = [thing for _, _, thing in inspectors.controls(box)]
     box.evaluate(inspectors.TIMER)
     for turn in range(moves):
-        move(things[turn % len(things)], back=turn // len(things) % 2)
+        move(things[turn // 2 % len(things)], back=turn % 2)  # a button that is off stays so for one move only
         inspectors.rest(box, still=12)
     return box.page.evaluate("() => window.redraws")
 
