@@ -280,22 +280,6 @@ def test_a_pair_of_rates_is_the_discriminators_and_the_generators():
         assert moved.quantile(0.9).item() == pytest.approx(rate, rel=0.01)
 
 
-@pytest.mark.parametrize(("hold", "shares"), [(1.0, [1] * 8), (0.5, [1, 1, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4]),
-                                              (0.0, [(8 - step) / 8 for step in range(8)])])
-def test_rates_fall_in_a_straight_line_after_the_share_that_holds_them(hold, shares):
-    """With betas of 0 Adam moves each weight by the rate itself, whatever its gradient."""
-    before, moved = {}, []
-
-    def see(model):
-        now = torch.cat([value.detach().flatten() for value in model.generator.parameters()])
-        moved.extend([(now - before["now"]).abs().quantile(0.9).item()] if before else [])
-        before["now"] = now.clone()
-
-    fit_gan(small(), chips(), steps=8, batch_size=8, lr=(1e-3, 4e-3), betas=(0.0, 0.0), hold=hold, watch=see,
-            watch_every=1, progress=False)
-    assert moved == pytest.approx([4e-3 * share for share in shares], rel=0.01)
-
-
 def test_turned_chips_are_views_of_the_chips_and_all_eight_come():
     images = chips()
     views = [turn for k in range(4) for turn in (images.rot90(k, (2, 3)), images.rot90(k, (2, 3)).flip(3))]
@@ -375,7 +359,6 @@ def test_images_that_teach_nothing_are_refused(images, told):
     ({"steps": 2, "loss": "wasserstein"}, 'norm="layer"'), ({"steps": 2, "lr": 0.0}, "lr 0.0"),
     ({"steps": 2, "lr": (1e-3, 0.0)}, "pair of rates"), ({"steps": 2, "lr": (1e-3,) * 3}, "pair of rates"),
     ({"steps": 2, "batch_size": 1}, "batch_size 1"),
-    ({"steps": 2, "hold": 1.5}, "hold 1.5"),
     ({"steps": 2, "average": 1.0}, "average 1.0"), ({"steps": 2, "critic_steps": 0}, "critic_steps 0"),
 ])
 def test_settings_that_cannot_train(settings, told):

@@ -93,7 +93,7 @@ def draw_samples(model, number, seed=0, batch=256):
 
 
 def dcgan(bands=3, latent=100, width=64, **changes):
-    """The paper's network for C = bands and Z = latent: 512, 256, 128, 64 channels at width 64, images of 64 x 64.
+    """The network of the authors' code, C = bands, Z = latent: 512, 256, 128, 64 channels at width 64; 64 x 64 px.
 
     changes: any of dcgan_settings, e.g. norm="layer" for a Wasserstein critic. A quick one has width 16. Raises
     ValueError for settings that make no network, KeyError for an unknown one. Lecture 08.

@@ -20,14 +20,13 @@ from geodl_course.models.dcgan import draw_codes
 from geodl_course.models.dcgan_settings import check_images
 from geodl_course.models.gan_losses import LOSSES, gradient_penalty, mix
 from geodl_course.training.augmentation import seen_as
-from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, set_rate, share_done, stop_button
+from geodl_course.training.loop import NonFiniteLoss, one_length, seed_of, share_done, stop_button
 from geodl_course.training.progress import History, progress_bar
 from geodl_course.training.running_mean import follow, measured
 
-QUICK = {  # for two cores and two minutes; all of it but the discriminator's rate differs from the paper. A second beta
-    # of 0.99 as in Karras et al. 2018 (arXiv 1710.10196): the game changes faster than Adam's mean over 1,000 steps
+QUICK = {  # for two cores and two minutes; not as in the paper: width, batch, the generator's rate, turns, mean
     "model": {"width": 16},
-    "fit": {"batch_size": 16, "lr": (2e-4, 5e-4), "betas": (0.5, 0.99), "hold": 0.5, "turn": True, "average": 0.999},
+    "fit": {"batch_size": 16, "lr": (2e-4, 5e-4), "turn": True, "average": 0.999},
 }
 
 
@@ -45,28 +44,24 @@ class GanHistory(History):
 
 def fit_gan(
     model, images, *, steps=None, seconds=None, batch_size=64, loss="non_saturating", critic_steps=None, penalty=10.0,
-    lr=2e-4, betas=(0.5, 0.999), hold=1.0, average=0.0, turn=False, seed=0, watch=None, watch_every=100, progress=True,
+    lr=2e-4, betas=(0.5, 0.999), average=0.0, turn=False, seed=0, watch=None, watch_every=100, progress=True,
 ):
     """Train a DCGAN on images (N, C, S, S) in [-1, 1] → GanHistory; the model is changed in place, left in eval mode.
 
     Give steps or seconds (of training). A step is one of the generator after critic_steps of the discriminator: 1, for
     loss="wasserstein" 5, with `penalty` as the gradient penalty's weight. lr and betas are Adam's, by default the
     paper's; a pair of rates is the discriminator's and the generator's (two time scales: Heusel et al. 2017, arXiv
-    1706.08500, section 2). hold: after this share of the training both rates fall in a straight line to zero (Zhu et
-    al. 2017, arXiv 1703.10593, appendix: 0.5); 1 keeps them, as the paper. turn: real chips are flipped and turned at
-    random, all 8 views alike likely. average: the generator that is kept is a running mean over about 1 / (1 -
-    average) steps, since single steps differ much (Yazici et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as
-    the paper. watch(model), called before the first and after every watch_every-th step, sees how far it is; its time
-    does not count. Where a loss is no number any more, training stops, says so, and keeps the history; the network
-    whose loss it was stays as it was before that update, while the discriminator has moved by then where the loss is
-    the generator's. All that is random in a step comes from seed and the step. Raises ValueError for images or
-    settings that do not fit. Lecture 08.
+    1706.08500, section 2). turn: real chips are flipped and turned at random, all 8 views alike likely. average: the
+    generator that is kept is a running mean over about 1 / (1 - average) steps, since single steps differ much (Yazici
+    et al. 2019, arXiv 1806.04498); 0 keeps the last step's, as the paper. watch(model), called before the first and
+    after every watch_every-th step, sees how far it is; its time does not count. Where a loss is no number any more,
+    training stops, says so, and keeps the history; the network whose loss it was stays as it was before that update,
+    while the discriminator has moved by then where the loss is the generator's. All that is random in a step comes from
+    seed and the step. Raises ValueError for images or settings that do not fit. Lecture 08.
     """
     length = one_length(steps=steps, seconds=seconds)
     if not 0 <= average < 1:
         raise ValueError(f"average {average}: choose 0 for none, or a share below 1 such as 0.99")
-    if not 0 <= hold <= 1:
-        raise ValueError(f"hold {hold}: choose the share of the training that keeps its rates, 0 to 1")
     run = begin_gan(model, images, length, batch_size, loss, critic_steps, penalty, lr, betas, turn, seed, progress)
     run.mean = copy.deepcopy(model.generator) if average else None
     look(run, watch)
@@ -74,8 +69,6 @@ def fit_gan(
         while share_done(run) < 1 and not run.history.stopped:
             start = time.perf_counter()
             torch.manual_seed(seed_of(seed, run.history.step))
-            for optimiser, rate in zip(run.optimisers, both_rates(lr), strict=True):
-                set_rate(optimiser, rate * held(share_done(run), hold))
             try:
                 values = adversarial_step(model, run.optimisers, lambda: next(run.batches), **run.game)
             except NonFiniteLoss as error:
@@ -91,11 +84,6 @@ def fit_gan(
     model.requires_grad_(True).eval()
     tell(run.history)
     return run.history
-
-
-def held(share, hold):
-    """The rates as a share of their top when `share` (0..1) of the training is done: 1, after `hold` straight to 0."""
-    return 1.0 if share <= hold else (1 - share) / (1 - hold)
 
 
 def adversarial_step(model, optimisers, next_real, loss="non_saturating", critic_steps=1, penalty=0.0):
