@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from geodl_course import datasets, evaluation, plots, teaching, widgets
+from geodl_course import datasets, diagrams, evaluation, plots, teaching, widgets, yolo_plots
 from geodl_course.chips import ChipDataset, collate
 from geodl_course.datasets.towns import make_towns
 from geodl_course.measure import stored
@@ -347,7 +347,7 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) By heart, four of the eight: missed are cars that share a cell (part 3). On all chips *classes* and
+# (7 min) By heart: missed are just the nine that no cell answers for (part 3). On all chips *classes* and
 # *coordinates* fall, *object* and *no object* do not: confidence runs after an IoU that grows, and speaks up in wrong cells.
 # The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: the boxes are rough. The
 # paper found so too: most of YOLO's mistakes are of place.
