@@ -92,8 +92,20 @@ widgets.grid(image, objects["boxes"], objects["labels"], towns.classes, grid=7)
 # ## 2 · The network of the paper
 #
 # Twenty-four convolutions shrink 448 × 448 pixels to a map of 7 × 7 cells; two **fully connected** layers turn the whole
-# map into the whole answer. The network is a table, `PAPER_LAYERS`: kernel, channels and stride of each layer. On PyTorch's
-# *meta* device tensors have shapes but no memory, so a gigabyte of weights can be counted for free.
+# map into the whole answer.
+
+# %%
+_ = diagrams.draw_flow(*yolo_plots.yolo_v1_flow(size=448, channels=1024, grid=7, classes=20))
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (1 min) Follow the arrows: pixels become a map, the map one vector, the vector seven times seven answers of thirty
+# numbers. White is data with its shape, blue is learned, dashed is computed.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# ### The convolutions and the fully connected layers
+#
+# The network is a table, `PAPER_LAYERS`: kernel, channels and stride of each layer. On PyTorch's *meta* device tensors have
+# shapes but no memory, so a gigabyte of weights can be counted for free.
 
 # %% mirror="models.yolo_v1_layers:plain_block,models.yolo_v1_layers:convolutions,models.yolo_v1_layers:dense_layers"
 
@@ -116,7 +128,7 @@ table = pd.DataFrame(rows, columns=["layer", "output", "weights of one"])
 table.groupby(list(table), sort=False).size().rename("times").reset_index()
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) Leaky ReLU: what is negative counts a tenth. Where do the weights sit? In one layer, 50,176 inputs times 4096. It
+# (5 min) Leaky ReLU: what is negative counts a tenth. Where do the weights sit? In one layer, 50,176 inputs times 4096. It
 # connects every place with every cell, but shares nothing between places: what it learns about cars at the top left it must
 # learn again at the bottom right. And an image of any other size does not fit.
 
