@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import NullFormatter
 
 from geodl_course.plots import display_bands
@@ -43,6 +44,37 @@ def displayed(image, limits, info=None):
     low, high = limits[bands].T[:, :, None, None]
     shown = ((np.asarray(image)[bands] - low) / np.maximum(high - low, 1e-9)).clip(0, 1)
     return (shown * (LEVELS - 1)).round().transpose(1, 2, 0) / (LEVELS - 1)
+
+
+def map_codes(places, images, limits, info=None, shown=28, ax=None):
+    """Where codes lie in a plane of the code: a dot at each of places (N, 2), `shown` of the chips on theirs → Axes.
+
+    images (N, C, H, W) in a stretch (C, 2) of `common_limits`; shown are chips far from each other. The rings hold a
+    half and 95 % of N(0, 1).
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(6.4, 4.2))[1]
+    places = np.asarray(places)
+    ax.plot(*places.T, ".", color="#777777", markersize=2, zorder=1)
+    for share in (0.5, 0.95):
+        radius = (-2 * np.log(1 - share)) ** 0.5  # of the plane's chi distribution
+        ax.add_patch(plt.Circle((0, 0), radius, fill=False, color=STRANGE, linewidth=1.6, zorder=4))
+        ax.text(0, radius, f"{share:.0%} of N(0, 1)", ha="center", va="center", color="#6B4500", fontsize=8, zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+    for place in far_apart(places, shown):
+        thumbnail = OffsetImage(displayed(images[place], limits, info), zoom=0.4)
+        ax.add_artist(AnnotationBbox(thumbnail, places[place], frameon=False, zorder=3))
+    ax.set(xlabel="direction 1", ylabel="direction 2", aspect="equal")
+    return ax
+
+
+def far_apart(places, number):
+    """Rows of `number` of places (N, 2), each as far as can be from those before it → list."""
+    chosen, distance = [], np.full(len(places), np.inf)
+    for _ in range(min(number, len(places))):
+        chosen.append(int(distance.argmax()) if chosen else int(np.square(places).sum(1).argmin()))
+        distance = np.minimum(distance, np.square(places - places[chosen[-1]]).sum(1))
+    return chosen
 
 
 def vae_flow(bands=5, size=64, latent=32):

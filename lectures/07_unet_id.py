@@ -557,6 +557,13 @@ split = [{"masks": masks_of(split_by_shrinking(one["masks"].any(0), 3))} for one
 pd.DataFrame({"U-Net, pieces": counted(found["U-Net, pieces"], with_touch), "U-Net, shrunk by 3": counted(split, with_touch),
               "U-Net-ID": counted(found["U-Net-ID"], with_touch)}).T
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* raise the threshold of the border map in the inspector from its place to 0.9. Do houses
+# merge or fall apart, and which loses more, found or false?
+#
+# **Project:** twenty chips of your own with outlines. Count which objects touch, train both ways on them, and decide by
+# the ceiling, the eight chips and those not seen.
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Summary
 #
@@ -568,8 +575,12 @@ pd.DataFrame({"U-Net, pieces": counted(found["U-Net, pieces"], with_touch), "U-N
 # - **Dice** does not count the background; BCE keeps the first steps steady.
 #
 # **Next:** lecture 08 turns the direction around: from noise to images, with **DCGAN**.
-#
-# **Five quick questions**
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (1 min) Ask each for a layer of their own work: boxes first, pixels first, or plain semantic segmentation?
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
 #
 # 1. Two houses share a wall; a perfect semantic map is cut into pieces. How many houses?
 # 2. Why is the border drawn for each instance by itself?
@@ -578,9 +589,8 @@ pd.DataFrame({"U-Net, pieces": counted(found["U-Net, pieces"], with_touch), "U-N
 # 5. Does U-Net-ID count better than a plain U-Net?
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (4 min) 1: one. 2: drawn for the union, a shared wall would be no border. 3: nothing of the shrunk hut, so it keeps its
-# innermost pixel. 4: Dice. 5: on our towns no, on four real chips yes. Ask each for a layer of their own work: boxes
-# first, pixels first, or plain semantic segmentation?
+# (3 min) 1: one. 2: drawn for the union, a shared wall would be no border. 3: nothing of the shrunk hut, so it keeps its
+# innermost pixel. 4: Dice. 5: on our towns no, on four real chips yes.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References

@@ -658,8 +658,12 @@ print("08.3: power of made over real chips, slow to fast:", *[f"{value:.2f}" for
 # - A use must beat the simple thing beside it. Made-up pixels are marked, always.
 #
 # **Next:** lecture 09 goes from chip to code and back: **autoencoders and VAE**.
-#
-# **Quick questions**
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# (1 min) Which of the four would have changed a paper that you read?
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Five quick questions
 #
 # 1. Does the generator ever see a real chip?
 # 2. Both losses have been flat for an hour. Converged?
@@ -668,7 +672,7 @@ print("08.3: power of made over real chips, slow to fast:", *[f"{value:.2f}" for
 # 5. A paper reports FID 12, this lecture another figure on coast. Whose generator is better?
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) 1: No, only through the discriminator's gradient. 2: Unknown; a loss is relative to the opponent. 3: Convincing and
+# (5 min) 1: No, only through the discriminator's gradient. 2: Unknown; a loss is relative to the opponent. 3: Convincing and
 # alike. 4: It takes each image's own gradient; batch norm mixes images. 5: Not comparable: other features and images.
 
 # %% [markdown] slideshow={"slide_type": "skip"}

@@ -76,7 +76,8 @@ groups = {kind: all_images(unseen[kind]) for kind in kinds}              # (N, 5
 limits = vae_plots.common_limits(torch.cat(list(groups.values())))
 vae_plots.show_strips({kind: images[:: len(images) // 6][:6] for kind, images in groups.items()}, limits, train.info, title=where)
 plt.show()
-print(fill(f"{train.info.citation} Licence: {train.info.licence}", 120))
+credit = fill(f"{train.info.citation} Licence: {train.info.licence}", 120)
+print(credit)
 pd.DataFrame({"trained on": {kind: len(seen[kind]) for kind in kinds},
               "other places": {kind: len(unseen[kind]) for kind in kinds}})
 
@@ -124,7 +125,9 @@ history = train_on(coder, rgb, budget.code_steps)
 codes, images = in_batches(coder.encode, all_images(rgb_val)), all_images(rgb_val)
 found = in_batches(coder.decode, codes)
 rgb_limits, some = vae_plots.common_limits(images), range(3, len(images), len(images) // 6)[:6]
-_ = vae_plots.show_strips({"chip": images[some], "from its code": found[some]}, rgb_limits, rgb.info, title=where)
+vae_plots.show_strips({"chip": images[some], "from its code": found[some]}, rgb_limits, rgb.info, title=where)
+plt.show()
+print(credit)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) Why a bottleneck? With a code as large as the chip, the identity is the best network, and it knows nothing. This one
@@ -315,7 +318,9 @@ strips = {}
 for name, some_images in tests.items():
     few = some_images[:: len(some_images) // 3][:3]
     strips |= {name: few, f"{name}, rebuilt": in_batches(model, few)}
-_ = vae_plots.show_strips(strips, limits, train.info, title=where)
+vae_plots.show_strips(strips, limits, train.info, title=where)
+plt.show()
+print(credit)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (4 min) A chip is now 32 numbers (256 in section 2), each blurred by noise: coarser still. The KL rises while the
@@ -343,6 +348,11 @@ rows |= {f"direction {i + 1}": decode_codes(model, centre + turn[:, None] * size
 _ = vae_plots.show_strips(rows, limits, train.info, titles=[f"{one:g} sd" for one in turn])
 
 # %%
+_ = vae_plots.map_codes(mean @ directions[:2].T, all_images(seen["land"]), limits, train.info)
+plt.show()
+print(credit)
+
+# %%
 torch.manual_seed(0)
 ends = mean[(mean @ directions[1]).argsort()[[0, -1]]]                    # the two chips that differ most in direction 2
 own = centre + torch.randn(6, len(centre)) * size @ directions           # drawn as the codes of land lie
@@ -362,8 +372,8 @@ pd.DataFrame({way: {key: np.mean([run[way][key] for run in runs]) for key in ("f
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) One number alone does little: they work together. The directions have names: brightness, then where the bright
-# part lies. Draws from N(0, 1) are codes that no land has: codes spread by up to four, the pull has had few steps. Drawn as
-# the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer
+# part lies. The map is the **latent space**, seen along the two: like chips lie together, and most lie outside the rings, so
+# draws from N(0, 1) are codes that no land has: the pull has had few steps. Drawn as the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer
 # to the real chips. But only the VAE has an encoder that answers for a given chip.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -476,6 +486,7 @@ widgets.reconstruction(both, in_batches(model, both), told, strange, info=val.in
                        score="KL of the code", band=swir, place=0.55, cost_missed=5.0)
 
 # %%
+print(credit)
 prices = {"equal": (1, 1), "a miss costs 20": (20, 1), "a false alarm costs 20": (1, 20)}
 outcome = {}
 for score in ("KL of the code", "plain error"):
@@ -624,6 +635,10 @@ def cheapest(scores, strange, share, cost_missed, cost_false):
     # solution-end
 
 check("09.3", cheapest)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# **Project.** Fifty ordinary chips of your own scenes, ten with something rare. Which score of section 8 ranks the rare ones
+# first, and does the variance alone do as well?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions

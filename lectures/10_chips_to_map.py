@@ -538,6 +538,10 @@ def agreement(a, b, window_a, window_b):
 
 check("10.3", agreement)
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *Predict, then change a number:* halve the overlap in part 3. How many windows fewer, how much less time, and which objects
+# pay for it?
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Five quick questions
 #

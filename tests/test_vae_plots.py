@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.offsetbox import AnnotationBbox
 
 from geodl_course import diagrams, vae_plots
 from geodl_course.chips import DatasetInfo
@@ -78,3 +79,19 @@ def test_the_flow_says_the_shapes():
     nodes, chains = vae_plots.vae_flow(bands=3, size=32, latent=7)
     assert "(B, 3, 32, 32)" in nodes["chips"][3] and "(B, 7)" in nodes["mean"][3]
     diagrams.draw_flow(nodes, chains)
+
+
+def test_the_map_of_codes_shows_chips_far_apart_and_rings_that_hold_what_they_say():
+    g = torch.Generator().manual_seed(0)
+    normal = torch.randn(20000, 2, generator=g)
+    ax = vae_plots.map_codes(normal[:40], torch.rand(40, 3, 8, 8, generator=g), np.array([[0, 1]] * 3), shown=7)
+    assert sum(isinstance(artist, AnnotationBbox) for artist in ax.artists) == 7
+    for ring, share in zip(ax.patches, (0.5, 0.95), strict=True):
+        assert (normal.norm(dim=1) < ring.get_radius()).float().mean().item() == pytest.approx(share, abs=0.01)
+    assert [text.get_text() for text in ax.texts] == ["50% of N(0, 1)", "95% of N(0, 1)"]
+
+
+def test_places_are_chosen_far_from_each_other():
+    line = np.stack([np.arange(-2, 9), np.zeros(11)], 1)  # from -2 to 8
+    assert [line[row, 0] for row in vae_plots.far_apart(line, 4)] == [0, 8, 4, -2]
+    assert sorted(vae_plots.far_apart(line, 99)) == list(range(11))

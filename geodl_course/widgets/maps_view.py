@@ -158,7 +158,8 @@ def maps(image, maps, truth=None, *, info=None, **start):
         for name in MAPS
     }
     controls["smallest"] = ipywidgets.IntSlider(state.smallest, 1, max(200, state.smallest), description="pixels ≥")
-    controls["grow"] = ipywidgets.ToggleButton(state.grow, description="grow from the inner map")
+    wide = ipywidgets.Layout(width="auto")
+    controls["grow"] = ipywidgets.ToggleButton(state.grow, description="grow from the inner map", layout=wide)
 
     def choose(old):
         return replace(old, **{name: control.value for name, control in controls.items()})

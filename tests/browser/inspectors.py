@@ -29,6 +29,8 @@ PIXELS = """async image => {
     for (const pixel of new Uint32Array(seen.buffer)) sum = (31 * sum + pixel) | 0;
     return sum;
 }"""
+CUT = """box => [...box.querySelectorAll('.widget-label, button')]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"""
 TIMER = """box => {
     const picture = box.querySelector('img');
     let moved = null;
@@ -207,6 +209,7 @@ DRIVERS = {"div": drive_slider, "button": drive_button, "select": drive_list}
 def drive(box):
     """Move every control by keyboard and by mouse → how many there are."""
     rest(box)
+    assert not box.evaluate(CUT), f"there is no room for the words {box.evaluate(CUT)}"
     every = controls(box)
     for name, line, thing in every:
         DRIVERS[tag(thing)](box, name, line, thing)
