@@ -290,6 +290,12 @@ teaching.check("00.1", centres)
 # %% [markdown]
 # Stuck? The folder `notebooks/solutions` holds the same notebooks with the exercises solved. An answer that you looked
 # up and then wrote again from memory is still worth having.
+#
+# *Predict, then change a number:* `rebuilt(image, keep=4)` in the cell of eight panels keeps a sixteenth of the numbers.
+# Where does the error grow first?
+#
+# **Project:** find one raster of your own and note its bands, pixel size and CRS. Lecture 01 cuts it into chips, lecture
+# 10 maps it.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (2 min) Let everybody do 00.1 now. It takes one line, and it settles a convention that costs people days: boxes here

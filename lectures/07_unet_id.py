@@ -558,8 +558,8 @@ pd.DataFrame({"U-Net, pieces": counted(found["U-Net, pieces"], with_touch), "U-N
               "U-Net-ID": counted(found["U-Net-ID"], with_touch)}).T
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# *Predict, then change a number:* raise the threshold of the border map in the inspector from its place to 0.9. Do houses
-# merge or fall apart, and which loses more, found or false?
+# *Predict, then change a number:* set **inner** in the inspector to 0.3, then to 0.9. At which do neighbours melt together,
+# at which do small buildings go, and what happens to the counts?
 #
 # **Project:** twenty chips of your own with outlines. Count which objects touch, train both ways on them, and decide by
 # the ceiling, the eight chips and those not seen.
