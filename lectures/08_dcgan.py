@@ -522,7 +522,7 @@ pd.DataFrame({(name, key): [run[name][key] for run in runs] for name in ("before
 #
 # Pictures: **our generator of generated coasts** at real ports. Table, stored: RMSE of reflectance in the gaps, unseen
 # real ports, after two minutes on **real** chips of others:
-# `python -m tests.benchmarks.gan_uses gaps --data sentinel_coast --seeds 0`.
+# `python -m tests.benchmarks.gan_uses gaps --data sentinel_coast --seeds 0 1 2`.
 
 # %% mirror="models.latent_search:misfit,models.latent_search:search_loss"
 
@@ -560,9 +560,9 @@ print(f"{len(runs)} seeds; bands in which a code search errs less than the surfa
 table.round(4)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (6 min) **It does not help here.** Interpolation errs less in every band, even against a generator of real ports (one
-# seed; on generated coasts three say the same). Blending removes the seam, not invented detail. A better generator
-# may look right and still be wrong: whoever measures in the gap measures an invention.
+# (6 min) **It does not help here.** Interpolation errs less in every band, even against a generator of real ports; on
+# generated coasts three seeds say the same. Blending removes the seam, not invented detail. A better generator may
+# look right and still be wrong: whoever measures in the gap measures an invention.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Second use: more chips where labels are few
