@@ -46,24 +46,25 @@ def displayed(image, limits, info=None):
     return (shown * (LEVELS - 1)).round().transpose(1, 2, 0) / (LEVELS - 1)
 
 
-def map_codes(places, images, limits, info=None, shown=28, ax=None):
+def map_codes(places, images, limits, info=None, shown=17, ax=None):
     """Where codes lie in a plane of the code: a dot at each of places (N, 2), `shown` of the chips on theirs → Axes.
 
-    images (N, C, H, W) in a stretch (C, 2) of `common_limits`; shown are chips far from each other. The rings hold a
-    half and 95 % of N(0, 1).
+    images (N, C, H, W) in a stretch (C, 2) of `common_limits`; shown are chips far from each other. The ring holds 95 %
+    of N(0, 1).
     """
     if ax is None:
-        ax = plt.subplots(figsize=(6.4, 4.2))[1]
+        ax = plt.subplots(figsize=(5.6, 3.6))[1]
     places = np.asarray(places)
     ax.plot(*places.T, ".", color="#777777", markersize=2, zorder=1)
-    for share in (0.5, 0.95):
-        radius = (-2 * np.log(1 - share)) ** 0.5  # of the plane's chi distribution
-        ax.add_patch(plt.Circle((0, 0), radius, fill=False, color=STRANGE, linewidth=1.6, zorder=4))
-        ax.text(0, radius, f"{share:.0%} of N(0, 1)", ha="center", va="center", color="#6B4500", fontsize=8, zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+    radius = (-2 * np.log(1 - 0.95)) ** 0.5  # of two normal numbers
+    for colour, width in (("white", 4), (STRANGE, 2)):
+        ax.add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, linewidth=width, zorder=4))
+    ax.annotate("95% of N(0, 1)", (0, -radius), (0.97, 0.04), textcoords="axes fraction", ha="right", fontsize=9,
+                arrowprops={"arrowstyle": "-", "color": "#333333"}, zorder=5)
     for place in far_apart(places, shown):
-        thumbnail = OffsetImage(displayed(images[place], limits, info), zoom=0.4)
+        thumbnail = OffsetImage(displayed(images[place], limits, info), zoom=0.32)
         ax.add_artist(AnnotationBbox(thumbnail, places[place], frameon=False, zorder=3))
+    ax.margins(0.08)
     ax.set(xlabel="direction 1", ylabel="direction 2", aspect="equal")
     return ax
 

@@ -355,8 +355,8 @@ print(credit)
 # %%
 torch.manual_seed(0)
 ends = mean[(mean @ directions[1]).argsort()[[0, -1]]]                    # the two chips that differ most in direction 2
-own = centre + torch.randn(6, len(centre)) * size @ directions           # drawn as the codes of land lie
-_ = vae_plots.show_strips({"from chip to chip": way_between(model, *ends, steps=6), "from N(0, 1)": draw_chips(model, 6),
+own = centre + torch.randn(5, len(centre)) * size @ directions           # drawn as the codes of land lie
+_ = vae_plots.show_strips({"from chip to chip": way_between(model, *ends, steps=5), "from N(0, 1)": draw_chips(model, 5),
                            "as codes of land lie": decode_codes(model, own)}, limits, train.info)
 
 # %%
@@ -365,16 +365,17 @@ _ = vae_plots.show_strips({"from chip to chip": way_between(model, *ends, steps=
 runs, sheet = stored("vae_samples_coast"), result_file("vae_samples_coast.png")
 ways = [name for name, one in runs[0].items() if isinstance(one, dict)] if runs else []
 if sheet:
-    _ = gan_plots.show_sheet(plt.imread(sheet)[:, :265], ["real", *ways])        # the first four of each
+    _ = gan_plots.show_sheet(plt.imread(sheet)[:, :199], ["real", *ways])        # the first three of each
     plt.show()
 pd.DataFrame({way: {key: np.mean([run[way][key] for run in runs]) for key in ("frechet", "closed", "precision", "recall")}
               for way in ways}).T.round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # (6 min) One number alone does little: they work together. The directions have names: brightness, then where the bright
-# part lies. The map is the **latent space**, seen along the two: like chips lie together, and most lie outside the rings, so
-# draws from N(0, 1) are codes that no land has: the pull has had few steps. Drawn as the codes lie: land, blurred. Last figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer
-# to the real chips. But only the VAE has an encoder that answers for a given chip.
+# part lies. The map is the **latent space**, seen along the two: like chips lie together, and most lie outside the ring, so
+# draws from N(0, 1) are codes that no land has: the pull has had few steps. Drawn as the codes lie: land, blurred. Last
+# figure: the DCGAN is sharp, the VAE blurred, and by all four figures the DCGAN is nearer to the real chips. But only the
+# VAE has an encoder that answers for a given chip.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7 · The textbook's claim, measured

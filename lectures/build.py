@@ -296,8 +296,10 @@ def problems(notebook):
             found.append(f"{here}: a check cell without output checks nothing; print something or drop the tag")
         if any(output.output_type == "error" for output in cell.outputs) and "raises-exception" not in tags:
             found.append(f"{here}: a stored error")
-        if any(place in words_of(output) for output in cell.outputs for place in PLACES):
-            found.append(f"{here}: the output shows a path of this machine; print names relative to the data folder")
+        told = [line for output in cell.outputs for line in words_of(output).splitlines()]
+        if shown := next((line for line in told if any(place in line for place in PLACES)), ""):
+            found.append(f"{here}: the output shows a path of this machine; print names relative to the data folder: "
+                         f"{shown}")
         if code_lines(cell.source) > CELL_LINES:
             found.append(f"{here}: {code_lines(cell.source)} lines of code, at most {CELL_LINES}")
     if not noted:

@@ -1,9 +1,14 @@
 """Objects found in the windows of a scene, before they are merged into a map."""
 
+import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
 import shapely
+from rasterio.errors import NotGeoreferencedWarning
+
+# Outlines are drawn of masks, which lie nowhere. rasterio silences its warning itself, but threads undo each other's.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.features")
 
 EDGE = 2  # pixels: a box that comes so near to its window's inner edge is taken to go on beyond it
 
@@ -74,22 +79,19 @@ def touches_inner_edge(boxes, window, scene):
 def outlines(masks, scores):
     """Masks (D, H, W), bool, with scores (D,) → outlines (D,) of their pixels; empty: better ones have all."""
     from rasterio.features import shapes
-    from rasterio.transform import Affine
 
     number = np.zeros(masks.shape[1:], np.int32)
     for i in scores.argsort().tolist():  # the best is painted last
         number[masks[i].numpy()] = i + 1
     rings = [[] for _ in range(len(masks))]
-    apart = Affine.translation(1, 1)  # without any transform rasterio warns that the pixels lie nowhere
-    for shape, value in shapes(number, mask=number > 0, connectivity=8, transform=apart):
+    for shape, value in shapes(number, mask=number > 0, connectivity=8):
         rings[int(value) - 1].append(polygon(shape["coordinates"]))
     return np.array([pieces[0] if len(pieces) == 1 else shapely.union_all(pieces) for pieces in rings], object)
 
 
 def polygon(rings):
     """Rings of one shape, as rasterio gives them → a valid polygon; a ring that touches itself at a corner is split."""
-    outer, *holes = (np.array(ring) - 1 for ring in rings)
-    shape = shapely.Polygon(outer, holes)
+    shape = shapely.Polygon(rings[0], rings[1:])
     return shape if shape.is_valid else shapely.make_valid(shape)
 
 
