@@ -59,7 +59,7 @@ def map_codes(places, images, limits, info=None, shown=17, ax=None):
     radius = (-2 * np.log(1 - 0.95)) ** 0.5  # of two normal numbers
     for colour, width in (("white", 4), (STRANGE, 2)):
         ax.add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, linewidth=width, zorder=4))
-    ax.annotate("95% of N(0, 1)", (0, -radius), (0.97, 0.04), textcoords="axes fraction", ha="right", fontsize=9,
+    ax.annotate("95% of N(0, 1)", (0, radius), (0.5, 1.03), textcoords="axes fraction", ha="center", fontsize=9,
                 arrowprops={"arrowstyle": "-", "color": "#333333"}, zorder=5)
     for place in far_apart(places, shown):
         thumbnail = OffsetImage(displayed(images[place], limits, info), zoom=0.32)
