@@ -17,6 +17,7 @@ ROWS = 12  # a longer table is set tighter
 LEFT, RIGHT = 520, 664  # px of two columns
 CODE_LINES, FEWEST_LINES, PRINT_LINES = 20, 12, 22
 LARGEST, SMALLEST, BESIDE_PRINT = 1.6, 0.9, 0.75  # a picture's scale; at 1 its lettering has 14 px
+BARE = re.compile(r"^(\d+ (image|plot)s?|Drawing)\.$")  # words that say nothing of what a picture shows
 MINUTES = re.compile(r"\((\d+) min\)")
 WORTH_SHOWING = re.compile(r"^(def|class) |\bfit\w*\(", re.M)  # beside a picture, code that defines or trains
 PROGRESS = re.compile(r"^100% #+ ")
@@ -120,7 +121,7 @@ def output_block(output):
     if "image/png" in data:
         width, height = struct.unpack(">II", base64.b64decode(data["image/png"][:64])[16:24])
         live = "Run this cell" in data.get("text/plain", "")  # a widget's picture
-        told = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        told = BARE.sub("", output.get("metadata", {}).get("image/png", {}).get("alt", ""))
         return {"kind": "figure", "width": width, "height": height, "output": output, "live": live, "told": told}
     if "text/html" in data:
         rows, cells = (len(re.findall(tag, data["text/html"])) for tag in ("<tr", "<t[hd]\\b"))

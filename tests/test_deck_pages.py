@@ -215,7 +215,8 @@ def alternative_texts(notebook):
 def test_a_picture_s_own_words_come_first_then_those_above_it():
     told = {"image/png": {"alt": "Data flow: chips → backbone."}}
     own = new_output("display_data", data={"image/png": BLUE}, metadata=told)
-    other = new_output("display_data", data={"image/png": BLUE})
+    bare = {"image/png": {"alt": "1 image."}}  # says nothing
+    other = new_output("display_data", data={"image/png": BLUE}, metadata=bare)
     live = new_output("execute_result", data={"image/png": BLUE, "text/plain": "Run this cell in JupyterLab"})
     cells = [code(2, [own]), new_markdown_cell("A **table**:\n\n| a |\n|---|\n| b |"), code(2, [other, other]),
              new_code_cell("widgets.nms(chips)", outputs=[live])]  # fmt: skip
