@@ -30,7 +30,7 @@ test: check data models
 	@$(PY) lectures/decks.py --assets || echo "So the decks are not looked at in a browser."
 	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -q -n 2 --dist loadfile tests
 	$(OFFLINE) OMP_NUM_THREADS=$(THREADS) GEODL_BUDGET=quick CUDA_VISIBLE_DEVICES= $(PY) -m pytest -q -n 2 \
-		--dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
+		--dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 check: $(VENV)/installed-dev

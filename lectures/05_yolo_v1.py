@@ -359,7 +359,7 @@ _ = plots.plot_precision_recall(curves, title="Validation chips: IoU of at least
 pd.DataFrame({"all classes": scores, **scores["classes"]}).T[["AP50", "AP"]].astype(float).round(2)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
-# (7 min) By heart: missed are just the nine that no cell answers for (part 3). On all chips *classes* and
+# (7 min) By heart: what is missed stands close to another object (part 3: nine share a cell). On all chips *classes* and
 # *coordinates* fall, *object* and *no object* do not: confidence runs after an IoU that grows, and speaks up in wrong cells.
 # The curve of vehicles ends early: small boxes, shared cells. AP is far below AP50: the boxes are rough. The
 # paper found so too: most of YOLO's mistakes are of place.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("any machine", deadline=None, derandomize=True)  # busy or not, each run tries the same
+settings.register_profile("any machine", deadline=None)  # a busy machine is no error
 settings.load_profile("any machine")
 
 

@@ -204,7 +204,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     command = f"from geodl_course.datasets.towns import make_towns; make_towns({str(tmp_path / 'towns')!r})"
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", command], env=env) as parent:
-        workers, patience = [], time.monotonic() + 240
+        workers, patience = [], time.monotonic() + 60
         while len(workers) < 2 and time.monotonic() < patience:
             time.sleep(0.1)
             workers = [p for p in psutil.Process(parent.pid).children() if "spawn_main" in words_of(p)]

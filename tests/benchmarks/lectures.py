@@ -89,7 +89,7 @@ def measure(path):
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
-        command += ["--nbval-current-env", "--nbval-cell-timeout=900"]
+        command += ["--nbval-current-env", "--nbval-cell-timeout=300"]
         command += ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg", path]
         started = time.perf_counter()
         answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
